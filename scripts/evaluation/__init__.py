@@ -1,0 +1,1 @@
+"""How good the transcripts are, measured beside faster-whisper: the parts of `evaluate.py`."""

@@ -1,0 +1,1 @@
+"""The HTTP layer: the OpenAI transcription API over a `Transcriber`."""

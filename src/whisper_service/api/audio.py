@@ -1,0 +1,94 @@
+"""`POST audio/transcriptions` and `audio/translations`."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from whisper_service import metrics
+from whisper_service.api.check import check_form
+from whisper_service.api.disconnect import run_while_connected
+from whisper_service.api.fields import gather
+from whisper_service.api.form import SpeechForm, TranscriptionForm, TranslationForm
+from whisper_service.api.gate import GATES, SettingsOf, TranscriberOf
+from whisper_service.api.multipart import FormLimits
+from whisper_service.api.openapi import form_body, speech_responses
+from whisper_service.api.options import SpeechRequest, read_request
+from whisper_service.api.upload import read_form
+from whisper_service.domain import Transcript
+from whisper_service.errors import ServiceError
+from whisper_service.formats.formatter import format_transcript
+from whisper_service.service.contract import Transcriber
+from whisper_service.settings import Settings
+
+router = APIRouter(prefix="/audio", tags=["audio"], dependencies=GATES)
+
+_MOST_BYTES_OF_A_CHARACTER = 4  # in UTF-8
+
+
+@router.post(
+    "/transcriptions",
+    name="transcriptions",
+    operation_id="createTranscription",
+    summary="Transcribe speech in the language that is spoken",
+    openapi_extra=form_body(TranscriptionForm),
+    response_class=Response,
+    responses=speech_responses(),
+)
+async def create_transcription(
+    request: Request, transcriber: TranscriberOf, settings: SettingsOf
+) -> Response:
+    return await _answer(request, TranscriptionForm, transcriber, settings)
+
+
+@router.post(
+    "/translations",
+    name="translations",
+    operation_id="createTranslation",
+    summary="Translate speech of any language into English text",
+    openapi_extra=form_body(TranslationForm),
+    response_class=Response,
+    responses=speech_responses(),
+)
+async def create_translation(
+    request: Request, transcriber: TranscriberOf, settings: SettingsOf
+) -> Response:
+    return await _answer(request, TranslationForm, transcriber, settings)
+
+
+async def _answer(
+    request: Request, model: type[SpeechForm], transcriber: Transcriber, settings: Settings
+) -> Response:
+    try:
+        asked, transcript = await _transcribe(request, model, transcriber, settings)
+    except ServiceError as error:
+        metrics.UPLOADS_REFUSED.labels(error.fault.name.lower()).inc()
+        raise
+    metrics.AUDIO_SECONDS.labels(asked.options.task).inc(transcript.duration)
+    # In a thread: hours of segments take long enough to be noticed by everybody else.
+    formatted = await asyncio.to_thread(
+        format_transcript, transcript, asked.response_format, granularities=asked.granularities
+    )
+    return Response(formatted.body, media_type=formatted.media_type)
+
+
+async def _transcribe(
+    request: Request, model: type[SpeechForm], transcriber: Transcriber, settings: Settings
+) -> tuple[SpeechRequest, Transcript]:
+    async with read_form(request, _limits(settings), settings.upload_timeout_seconds) as form:
+        fields = check_form(model, gather(form.fields))
+        asked = read_request(fields, transcriber.model, settings)
+        request.state.format = asked.response_format.value
+        work = transcriber.transcribe(form.file, asked.options)
+        return asked, await run_while_connected(request.receive, work)
+
+
+def _limits(settings: Settings) -> FormLimits:
+    smallest = FormLimits(file_bytes=settings.max_upload_bytes)
+    prompt_bytes = settings.max_prompt_chars * _MOST_BYTES_OF_A_CHARACTER
+    return FormLimits(
+        file_bytes=settings.max_upload_bytes,
+        field_bytes=max(smallest.field_bytes, prompt_bytes),
+    )

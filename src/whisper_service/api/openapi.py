@@ -1,0 +1,168 @@
+"""The parts of the OpenAPI document that FastAPI cannot see: the form, the formats, the errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, Field
+
+from whisper_service.api.errors import WIRE, error_body
+from whisper_service.api.fields import LISTS
+from whisper_service.api.form import SpeechForm
+from whisper_service.errors import Fault
+from whisper_service.formats.schema import TranscriptionJson, TranscriptionVerboseJson
+
+Schema = dict[str, Any]
+Responses = dict[int | str, dict[str, Any]]
+
+DESCRIPTION: Final = """
+OpenAI's speech-to-text API over Whisper. Point an OpenAI SDK at `/api/v1`, or at `/v1`, where every
+path of `/api/v1` is served too.
+
+Errors have OpenAI's shape, and all four of its keys, whatever went wrong. Each answer carries an
+`x-request-id`: send your own, or get one.
+"""
+
+SUPPORTED_AUDIO: Final = "flac, m4a, mp3, mp4, mpeg, mpga, oga, ogg, wav or webm"
+
+_REQUEST_ID: Final[Schema] = {
+    "x-request-id": {
+        "description": "The id of this request in the server's log.",
+        "schema": {"type": "string"},
+    }
+}
+_RETRY_AFTER: Final[Schema] = {
+    "retry-after": {
+        "description": "Seconds after which to try again.",
+        "schema": {"type": "integer"},
+    }
+}
+
+
+class ErrorDetail(BaseModel):
+    message: str = Field(description="What is wrong, and what would be right.")
+    type: Literal["invalid_request_error", "rate_limit_error", "server_error"]
+    param: str | None = Field(description="The field that is wrong, if it is one.")
+    code: str | None = Field(description="The kind of error, for programs.")
+
+
+class Error(BaseModel):
+    """OpenAI's error object."""
+
+    error: ErrorDetail
+
+
+_EXAMPLES: Final[Mapping[Fault, tuple[str, str | None]]] = {
+    Fault.INVALID_VALUE: (
+        "'temperature' cannot be '2': Input should be less than or equal to 1.",
+        "temperature",
+    ),
+    Fault.MISSING_FIELD: ("'file' is required.", "file"),
+    Fault.UNKNOWN_FIELD: ("There is no field 'tempreature' here.", "tempreature"),
+    Fault.UPLOAD_TOO_LARGE: (
+        "The upload is larger than the limit of 26214400 bytes (25 MiB).",
+        "file",
+    ),
+    Fault.UPLOAD_TOO_SLOW: ("The upload did not arrive within 120 seconds.", None),
+    Fault.MODEL_NOT_FOUND: (
+        "The model 'gpt-4o' is not served here: ask for 'embedded' or 'whisper-1'.",
+        "model",
+    ),
+    Fault.OVERLOADED: ("The queue is full: try again in a few seconds.", None),
+    Fault.NOT_READY: ("The service is starting: the model is being loaded.", None),
+    Fault.TIMED_OUT: ("The request took longer than it may.", None),
+    Fault.INTERNAL: ("The server failed on this request.", None),
+}
+
+
+def error_responses(*faults: Fault) -> Responses:
+    """The responses of these faults, those of one status together, each with an example."""
+    responses: Responses = {}
+    for fault in faults:
+        wire = WIRE[fault]
+        response = responses.setdefault(
+            wire.status,
+            {
+                "model": Error,
+                "description": "",
+                "headers": _REQUEST_ID | (_RETRY_AFTER if wire.retry else {}),
+                "content": {"application/json": {"examples": {}}},
+            },
+        )
+        codes = filter(None, [response["description"], f"`{wire.code}`"])
+        response["description"] = ", ".join(codes)
+        message, param = _EXAMPLES[fault]
+        examples = response["content"]["application/json"]["examples"]
+        examples[wire.code] = {"value": error_body(fault, message, param)}
+    return responses
+
+
+def speech_responses() -> Responses:
+    """Every answer of a transcription or a translation, in every format."""
+    text = {"schema": {"type": "string"}, "examples": _TEXT_EXAMPLES}
+    return {
+        200: {
+            "description": "The text, in the form that `response_format` names.",
+            "headers": _REQUEST_ID,
+            "content": {
+                "application/json": {
+                    "schema": {"anyOf": [_ref(TranscriptionJson), _ref(TranscriptionVerboseJson)]}
+                },
+                "text/plain": text,
+            },
+        },
+        **error_responses(*_EXAMPLES),
+    }
+
+
+_TEXT_EXAMPLES: Final[Schema] = {
+    "text": {"value": "Hello, world.\n"},
+    "srt": {"value": "1\n00:00:00,000 --> 00:00:03,320\nHello, world.\n"},
+    "vtt": {"value": "WEBVTT\n\n00:00:00.000 --> 00:00:03.320\nHello, world.\n"},
+}
+
+
+def form_body(form: type[SpeechForm]) -> Schema:
+    """The multipart form of an operation, as `openapi_extra`."""
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"multipart/form-data": {"schema": _ref(form)}},
+        }
+    }
+
+
+def add_schemas(document: Schema, *models: type[BaseModel]) -> None:
+    """Put these models into the document's components: FastAPI collects only its own."""
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    for model in models:
+        mode: Literal["validation", "serialization"] = (
+            "validation" if issubclass(model, SpeechForm) else "serialization"
+        )
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}", mode=mode)
+        schemas.update(schema.pop("$defs", {}))
+        schemas[model.__name__] = _as_form(schema) if issubclass(model, SpeechForm) else schema
+
+
+def _as_form(schema: Schema) -> Schema:
+    """The file first, and the lists in the spelling that OpenAI's SDKs send."""
+    fields = {
+        f"{name}[]" if name in LISTS else name: value
+        for name, value in schema["properties"].items()
+    }
+    file = {
+        "type": "string",
+        "format": "binary",
+        "description": f"The recording, in a container that FFmpeg reads: {SUPPORTED_AUDIO}.",
+    }
+    return {
+        **json.loads(json.dumps(schema)),
+        "properties": {"file": file, **fields},
+        "required": ["file", *schema["required"]],
+    }
+
+
+def _ref(model: type[BaseModel]) -> Schema:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}

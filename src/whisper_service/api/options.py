@@ -1,0 +1,146 @@
+"""A checked form becomes what the service is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from whisper_service.api.form import ServerVad, SpeechForm, TranscriptionForm
+from whisper_service.api.models import check_served
+from whisper_service.api.refusals import invalid, shorten
+from whisper_service.domain import (
+    ModelCard,
+    QualityOptions,
+    SpeechOptions,
+    Task,
+    TranscriptionOptions,
+)
+from whisper_service.errors import Fault, ServiceError
+from whisper_service.formats.response_format import Granularity, ResponseFormat
+from whisper_service.languages import resolve_language
+from whisper_service.settings import Settings
+
+FALLBACK: Final = TranscriptionOptions().temperatures
+
+
+@dataclass(frozen=True)
+class SpeechRequest:
+    """What a client asked for: `options` of the engine, the rest of the answer."""
+
+    options: TranscriptionOptions
+    response_format: ResponseFormat
+    granularities: frozenset[Granularity]
+
+
+def read_request(form: SpeechForm, card: ModelCard, settings: Settings) -> SpeechRequest:
+    """The request that a form stands for, on the model that is served.
+
+    Raises:
+        ServiceError: the model is another one, or cannot do what is asked.
+    """
+    check_served(form.model, card)
+    _check_prompt(form.prompt, settings.max_prompt_chars)
+    transcription = form if isinstance(form, TranscriptionForm) else None
+    if transcription:
+        _check_answer(transcription)
+        task, language = Task.TRANSCRIBE, _language(transcription.language, card)
+        granularities = frozenset(transcription.timestamp_granularities)
+    else:
+        _check_translates(card)
+        task, language = Task.TRANSLATE, None
+        granularities = frozenset({Granularity.SEGMENT})
+
+    options = TranscriptionOptions(
+        task=task,
+        language=language,
+        prompt=form.prompt,
+        speech=_speech(form, settings),
+        quality=_quality(form, settings),
+        condition_on_previous_text=form.condition_on_previous_text,
+        temperatures=(form.temperature,) if form.temperature > 0 else FALLBACK,
+    )
+    return SpeechRequest(options, form.response_format, granularities)
+
+
+def _check_prompt(prompt: str, limit: int) -> None:
+    if len(prompt) > limit:
+        raise invalid("prompt", f"has {len(prompt)} characters; at most {limit} are taken.")
+
+
+def _check_answer(form: TranscriptionForm) -> None:
+    """What can be asked for only together, and what is not served yet."""
+    verbose = form.response_format is ResponseFormat.VERBOSE_JSON
+    if Granularity.WORD in form.timestamp_granularities:
+        if not verbose:
+            raise invalid(
+                "timestamp_granularities", "with 'word' needs response_format 'verbose_json'."
+            )
+        raise _not_yet("timestamp_granularities", "word timestamps are", "segment")
+    if form.include:
+        if form.response_format is not ResponseFormat.JSON:
+            raise invalid("include", "needs response_format 'json'.")
+        raise _not_yet("include", "log-probabilities are")
+    if form.stream:
+        raise _not_yet("stream", "streaming is", "false")
+
+
+def _not_yet(param: str, what: str, instead: str | None = None) -> ServiceError:
+    advice = f"send {instead!r}, or leave the field out" if instead else "leave the field out"
+    return ServiceError(
+        Fault.UNSUPPORTED_VALUE, f"'{param}': {what} not supported yet; {advice}.", param
+    )
+
+
+def _check_translates(card: ModelCard) -> None:
+    if not card.languages:
+        raise ServiceError(
+            Fault.UNSUPPORTED_VALUE,
+            f"The served model, {card.id!r}, knows English only: it cannot translate.",
+            "model",
+        )
+
+
+def _language(name: str | None, card: ModelCard) -> str | None:
+    if name is None:
+        return None
+    code = resolve_language(name)
+    known = card.languages or {"en": "english"}
+    if code is None or code not in known:
+        raise invalid(
+            "language",
+            f"is {shorten(name)!r}, which the served model does not know: "
+            f"it takes an ISO-639-1 code, one of {', '.join(sorted(known))}.",
+        )
+    return code
+
+
+def _speech(form: SpeechForm, settings: Settings) -> SpeechOptions | None:
+    """The form's own wish, else its chunking strategy, else the server's default."""
+    chunking = form.chunking_strategy if isinstance(form, TranscriptionForm) else None
+    wanted = settings.vad_filter if form.vad_filter is None else form.vad_filter
+    if isinstance(chunking, ServerVad):
+        if form.vad_filter is False:
+            raise invalid(
+                "vad_filter", "is false, but 'chunking_strategy' asks for it: send one of them."
+            )
+        return SpeechOptions(
+            threshold=chunking.threshold,
+            prefix_padding_ms=chunking.prefix_padding_ms,
+            silence_duration_ms=chunking.silence_duration_ms,
+        )
+    if chunking == "auto" and form.vad_filter is None:
+        return SpeechOptions()
+    return SpeechOptions() if wanted else None
+
+
+def _quality(form: SpeechForm, settings: Settings) -> QualityOptions:
+    def chosen(asked: float | None, default: float) -> float:
+        return default if asked is None else asked
+
+    return QualityOptions(
+        compression_ratio_threshold=chosen(
+            form.compression_ratio_threshold, settings.compression_ratio_threshold
+        ),
+        logprob_threshold=chosen(form.logprob_threshold, settings.logprob_threshold),
+        no_speech_threshold=chosen(form.no_speech_threshold, settings.no_speech_threshold),
+    )

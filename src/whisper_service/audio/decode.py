@@ -1,0 +1,281 @@
+"""From the bytes of an upload to samples.
+
+The bytes are a stranger's. FFmpeg gets them through a reader of ours that knows no other file and
+no network, as the one container that their signature says, with no decoders but those for audio;
+and it is stopped when there is more audio, or when it takes longer, than is allowed.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, NoReturn
+
+import av
+import numpy as np
+from av.stream import Discard
+
+from whisper_service.audio.containers import FORMATS, sniff
+from whisper_service.audio.mixdown import Mixdown
+from whisper_service.domain import SAMPLE_RATE, Samples
+from whisper_service.errors import Fault, ServiceError
+
+logger = logging.getLogger(__name__)
+
+MIN_SECONDS = 0.1  # OpenAI refuses anything shorter
+
+_BLOCK_SAMPLES = 60 * SAMPLE_RATE  # decoded samples are collected a minute at a time
+_LONGEST_GAP_SECONDS = 1.0  # what one damaged packet may claim to have lasted
+_MAX_READ_ERRORS = 100  # places at which a container may be broken and still go on
+
+# The decoders that the accepted containers need. Nothing else is ever opened, so that no picture
+# or video decoder sees the upload, not even while FFmpeg finds out which streams there are.
+_DECODERS = (
+    *("aac", "aac_latm", "ac3", "alac", "amrnb", "amrwb", "dca", "eac3", "flac", "libopus"),
+    *("mp1", "mp1float", "mp2", "mp2float", "mp3", "mp3float", "opus", "speex", "vorbis"),
+    *("adpcm_ima_qt", "adpcm_ima_wav", "adpcm_ms", "gsm", "gsm_ms", "pcm_alaw", "pcm_mulaw"),
+    *("pcm_bluray", "pcm_dvd", "pcm_f32be", "pcm_f32le", "pcm_f64be", "pcm_f64le", "pcm_s16be"),
+    *("pcm_s16le", "pcm_s24be", "pcm_s24le", "pcm_s32be", "pcm_s32le", "pcm_s8", "pcm_u8"),
+)
+_ACCEPTED = f"Supported formats: {', '.join(FORMATS)}."
+
+
+@dataclass(frozen=True)
+class DecodeLimits:
+    """What one upload may cost."""
+
+    max_seconds: float  # of decoded audio, counted while decoding: headers lie
+    timeout_seconds: float  # of wall-clock time
+
+
+def decode(
+    upload: BinaryIO, limits: DecodeLimits, cancelled: Callable[[], bool] = lambda: False
+) -> Samples:
+    """The audio of `upload`: float32[n], 16 kHz mono, in [-1, 1].
+
+    Blocking: call it in a worker thread. Of several audio tracks the main one is taken. Channels
+    are mixed down without clipping, any sample rate is resampled, a damaged packet becomes silence
+    of its length, what is not a number becomes 0.
+
+    Args:
+        upload: untrusted bytes, seekable. Read from its beginning; its name is not looked at.
+        limits: how much audio and how much time is allowed.
+        cancelled: asked between packets and reads whether to give up.
+
+    Raises:
+        ServiceError: UNREADABLE_AUDIO, AUDIO_TOO_SHORT, AUDIO_TOO_LONG; or TIMED_OUT, when decoding
+            took longer than `limits.timeout_seconds` or was cancelled.
+    """
+    watch = _Watch(limits.timeout_seconds, cancelled)
+    try:
+        samples = _decode(upload, limits, watch)
+    except ServiceError:
+        raise
+    except Exception as error:
+        watch.check()  # FFmpeg may be complaining because we stopped it
+        logger.debug("refused an upload", exc_info=True)
+        _refuse(f"The file is not audio that can be read. {_ACCEPTED}", error)
+    seconds = len(samples) / SAMPLE_RATE
+    if seconds < MIN_SECONDS:
+        raise ServiceError(
+            Fault.AUDIO_TOO_SHORT,
+            f"The audio lasts {seconds:.2f} s; it has to last at least {MIN_SECONDS} s.",
+            "file",
+        )
+    return samples
+
+
+def _refuse(message: str, cause: Exception | None = None) -> NoReturn:
+    raise ServiceError(Fault.UNREADABLE_AUDIO, message, "file") from cause
+
+
+def _decode(upload: BinaryIO, limits: DecodeLimits, watch: _Watch) -> Samples:
+    if upload.seek(0, io.SEEK_END) == 0:
+        _refuse("The file is empty.")
+    container_name = sniff(upload)
+    upload.seek(0)
+    if container_name is None:
+        _refuse(f"The file is in no audio format that is known here. {_ACCEPTED}")
+    with _open(_Reader(upload, watch), container_name, watch) as container:
+        return _decode_stream(container, _only_audio_stream(container), limits, watch)
+
+
+def _open(reader: _Reader, container_name: str, watch: _Watch) -> Any:
+    return av.open(
+        reader,
+        format=container_name,
+        options={
+            "format_whitelist": container_name,  # a container must not bring in another one,
+            "protocol_whitelist": "",  # nor name a file or an address to go on with
+            "codec_whitelist": ",".join(_DECODERS),
+        },
+        io_open=_no_other_file,
+        timeout=watch.seconds_left,
+        metadata_errors="replace",  # a title in Latin-1 is no reason to refuse a recording
+        buffer_size=64 * 1024,
+    )
+
+
+def _no_other_file(url: str, flags: int, options: dict[str, str]) -> NoReturn:
+    raise PermissionError(f"an upload asked for {url!r} ({flags=}, {options=})")
+
+
+def _only_audio_stream(container: Any) -> Any:
+    """The main audio stream; the packets of all others are dropped unread from here on."""
+    stream = container.streams.best("audio")
+    if stream is None:
+        _refuse(f"The file has no audio track. {_ACCEPTED}")
+    if stream.codec_context is None or stream.codec_context.name not in _DECODERS:
+        _refuse(f"The file's audio track has a codec that is not supported. {_ACCEPTED}")
+    for other in container.streams:
+        other.discard = Discard.default if other.index == stream.index else Discard.all
+    return stream
+
+
+def _decode_stream(container: Any, stream: Any, limits: DecodeLimits, watch: _Watch) -> Samples:
+    codec, mixdown, collected = stream.codec_context, Mixdown(), _Collector(limits.max_seconds)
+    codec.thread_count = 1  # uploads are decoded beside one another; threads each would not pay
+    good = damaged = 0
+    for packet in _packets(container, stream):
+        watch.check()
+        try:
+            frames = codec.decode(packet)
+        except av.FFmpegError:
+            damaged += 1
+            collected.add(*mixdown.flush(), _gap(packet))
+            continue
+        good += 1
+        for frame in frames:
+            collected.add(*mixdown.push(frame))
+    watch.check()
+    for frame in _held_back(codec):
+        collected.add(*mixdown.push(frame))
+    collected.add(*mixdown.flush())
+    if damaged > good:
+        _refuse(f"The file is damaged: {damaged} of its {good + damaged} packets are unreadable.")
+    if damaged:
+        logger.info("%d of an upload's %d packets were damaged", damaged, good + damaged)
+    return collected.joined()
+
+
+def _packets(container: Any, stream: Any) -> Iterator[Any]:
+    """The stream's packets, also those behind a place at which the container is broken."""
+    for _ in range(_MAX_READ_ERRORS):
+        try:
+            for packet in container.demux(stream):
+                if packet.size:  # an empty packet would tell the decoder that this was the end
+                    yield packet
+        except av.FFmpegError as error:
+            logger.debug("went on behind a broken place: %r", error)
+        else:
+            return
+
+
+def _held_back(codec: Any) -> list[Any]:
+    """The frames that a decoder gives out only when it is told that there are no more packets."""
+    try:
+        return list(codec.decode(None))
+    except av.FFmpegError:  # the last packet was cut off: there is nothing to give out
+        return []
+
+
+def _gap(packet: Any) -> Samples:
+    """Silence as long as `packet` should have lasted, so that what follows keeps its time."""
+    seconds = float((packet.duration or 0) * (packet.time_base or 0))
+    return np.zeros(round(min(max(seconds, 0), _LONGEST_GAP_SECONDS) * SAMPLE_RATE), np.float32)
+
+
+class _Watch:
+    """Knows when to stop: the time is up, or nobody wants the result any more."""
+
+    def __init__(self, timeout_seconds: float, cancelled: Callable[[], bool]) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._deadline = time.monotonic() + timeout_seconds
+        self._cancelled = cancelled
+
+    @property
+    def seconds_left(self) -> float:
+        return max(0.0, self._deadline - time.monotonic())
+
+    @property
+    def stopped(self) -> bool:
+        return self._cancelled() or self.seconds_left == 0
+
+    def check(self) -> None:
+        if self._cancelled():
+            raise ServiceError(Fault.TIMED_OUT, "The request was cancelled.")
+        if self.seconds_left == 0:
+            message = f"Decoding the file took longer than {self._timeout_seconds:g} s."
+            raise ServiceError(Fault.TIMED_OUT, message, "file")
+
+
+class _Reader:
+    """What FFmpeg reads the upload through.
+
+    It has no name by which a demuxer could judge the format. When it is time to stop it says "end
+    of file" instead of raising: PyAV prints what is raised below FFmpeg to standard error when
+    FFmpeg does not give up at once.
+    """
+
+    def __init__(self, upload: BinaryIO, watch: _Watch) -> None:
+        self._upload = upload
+        self._watch = watch
+
+    def read(self, size: int) -> bytes:
+        if self._watch.stopped:
+            return b""
+        return self._upload.read(size)[:size]  # PyAV copies all of it into a buffer of `size`
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if self._watch.stopped or (whence == io.SEEK_SET and offset < 0):
+            return -1
+        return self._upload.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._upload.tell()
+
+
+class _Collector:
+    """Decoded samples, of a number that is not known before.
+
+    They are kept in blocks of a minute: one growing array would be copied again and again and
+    take twice its size while it is.
+    """
+
+    def __init__(self, max_seconds: float) -> None:
+        self._max_seconds = max_seconds
+        self._max_samples = int(max_seconds * SAMPLE_RATE)
+        self._blocks: list[Samples] = []
+        self._count = 0
+
+    def add(self, *pieces: Samples) -> None:
+        for piece in pieces:
+            if self._count + len(piece) > self._max_samples:
+                message = f"The audio is longer than {self._max_seconds:g} s."
+                raise ServiceError(Fault.AUDIO_TOO_LONG, message, "file")
+            np.nan_to_num(piece, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+            np.clip(piece, -1.0, 1.0, out=piece)
+            self._append(piece)
+
+    def _append(self, piece: Samples) -> None:
+        done = 0
+        while done < len(piece):
+            at = self._count % _BLOCK_SAMPLES
+            if at == 0:
+                self._blocks.append(np.empty(_BLOCK_SAMPLES, np.float32))
+            count = min(len(piece) - done, _BLOCK_SAMPLES - at)
+            self._blocks[-1][at : at + count] = piece[done : done + count]
+            self._count += count
+            done += count
+
+    def joined(self) -> Samples:
+        """All samples, in order. The blocks are given up while they are copied."""
+        samples = np.empty(self._count, np.float32)
+        self._blocks.reverse()
+        for start in range(0, self._count, _BLOCK_SAMPLES):
+            end = min(start + _BLOCK_SAMPLES, self._count)
+            samples[start:end] = self._blocks.pop()[: end - start]
+        return samples

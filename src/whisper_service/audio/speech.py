@@ -1,0 +1,156 @@
+"""Where in a recording somebody speaks: Silero VAD on ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from whisper_service.domain import SAMPLE_RATE, Samples, Span, SpeechOptions
+from whisper_service.errors import Fault, ServiceError
+
+FRAME_SAMPLES = 512  # one probability for every 32 ms; what the 16 kHz model was trained on
+MIN_SPEECH_MS = 100  # a shorter sound is a click, a cough or a key, not a word
+
+_CONTEXT_SAMPLES = 64  # the end of the frame before, which the model wants to see again
+_STATE_SHAPE = (1, 1, 128)  # the LSTM's hidden and cell state
+_FRAMES_PER_CALL = 1_024  # 33 s: fast, and a recording of hours stays in little memory
+_HYSTERESIS = 0.15  # speech ends this far below the probability at which it begins (Silero's value)
+_LOWEST_END = 0.01
+
+
+class SpeechDetector:
+    """Silero VAD, loaded once. Safe to use from several threads at the same time.
+
+    Each call uses one thread: the engine needs the others.
+    """
+
+    def __init__(self) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = False  # an arena would keep what the longest call needed
+        self._session = onnxruntime.InferenceSession(
+            str(_model_path()), options, providers=["CPUExecutionProvider"]
+        )
+
+    def speech_probabilities(
+        self, samples: Samples, cancelled: Callable[[], bool] = lambda: False
+    ) -> NDArray[np.float32]:
+        """How likely each frame of 512 samples is speech.
+
+        Args:
+            samples: float32[n], 16 kHz mono, in [-1, 1].
+            cancelled: asked every half minute of audio whether to give up.
+
+        Returns:
+            float32[ceil(n / 512)]; the last frame is filled up with silence.
+
+        Raises:
+            ServiceError: TIMED_OUT, when cancelled.
+        """
+        frames = -(-len(samples) // FRAME_SAMPLES)
+        probabilities = np.empty(frames, np.float32)
+        hidden = cell = np.zeros(_STATE_SHAPE, np.float32)
+        for first in range(0, frames, _FRAMES_PER_CALL):
+            if cancelled():
+                raise ServiceError(Fault.TIMED_OUT, "The request was cancelled.")
+            last = min(first + _FRAMES_PER_CALL, frames)
+            part, hidden, cell = self._session.run(
+                ["speech_probs", "hn", "cn"],
+                {"input": _framed(samples, first, last), "h": hidden, "c": cell},
+            )
+            probabilities[first:last] = part.reshape(-1)
+        return probabilities
+
+    def find_speech(
+        self,
+        samples: Samples,
+        options: SpeechOptions,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> tuple[Span, ...]:
+        """The stretches of `samples` (float32[n]) in which somebody speaks.
+
+        As `spans_of_speech` finds them; arguments and errors as of `speech_probabilities`.
+        """
+        probabilities = self.speech_probabilities(samples, cancelled)
+        return spans_of_speech(probabilities, len(samples), options)
+
+
+def spans_of_speech(
+    probabilities: NDArray[np.float32], n_samples: int, options: SpeechOptions
+) -> tuple[Span, ...]:
+    """The stretches of speech in a recording, in order, disjoint, within [0, n_samples).
+
+    Speech begins with a frame at `options.threshold` and lasts until the frames have been below
+    `threshold - 0.15` for `options.silence_duration_ms`. What is shorter than MIN_SPEECH_MS is not
+    speech. Each stretch then gets `options.prefix_padding_ms` on both sides, for soft consonants
+    and because Whisper wants a little silence around speech. Where the paddings of neighbours meet,
+    they share the silence between them equally: the spans touch in its middle, which is the best
+    place there is for a cut, and nothing between them is left out.
+
+    Args:
+        probabilities: float32[ceil(n_samples / 512)], as `SpeechDetector` gives them.
+        n_samples: the recording's length.
+        options: thresholds and times.
+    """
+    starts, ends = _runs_of_speech(probabilities, options.threshold)
+    starts, ends = starts * FRAME_SAMPLES, np.minimum(ends * FRAME_SAMPLES, n_samples)
+
+    kept = starts[1:] - ends[:-1] >= _samples(options.silence_duration_ms)  # silences that separate
+    starts, ends = starts[np.r_[True, kept][: len(starts)]], ends[np.r_[kept, True][: len(ends)]]
+
+    long_enough = ends - starts >= _samples(MIN_SPEECH_MS)
+    starts, ends = starts[long_enough], ends[long_enough]
+
+    padding = _samples(options.prefix_padding_ms)
+    middles = (ends[:-1] + starts[1:]) // 2
+    padded_starts = np.maximum(starts - padding, np.r_[0, middles][: len(starts)])
+    padded_ends = np.minimum(ends + padding, np.r_[middles, n_samples][: len(ends)])
+    return tuple(
+        Span(int(start), int(end)) for start, end in zip(padded_starts, padded_ends, strict=True)
+    )
+
+
+def _runs_of_speech(
+    probabilities: NDArray[np.float32], threshold: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First frame, and first frame after, of each run of speech, with hysteresis."""
+    end_threshold = max(threshold - _HYSTERESIS, _LOWEST_END)
+    # Every frame is speech, silence, or between the thresholds and then like the last clear one.
+    clear = (probabilities >= threshold) | (probabilities < end_threshold)
+    last_clear = np.maximum.accumulate(np.where(clear, np.arange(len(probabilities)), -1))
+    speaks = (last_clear >= 0) & (probabilities[last_clear] >= threshold)
+    edges = np.diff(np.r_[False, speaks, False].astype(np.int8))
+    return np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+
+
+def _samples(milliseconds: int) -> int:
+    return milliseconds * SAMPLE_RATE // 1000
+
+
+def _framed(samples: Samples, first: int, last: int) -> NDArray[np.float32]:
+    """Frames [first, last), each with the end of the one before: float32[last - first, 576]."""
+    start = first * FRAME_SAMPLES - _CONTEXT_SAMPLES
+    stop = last * FRAME_SAMPLES
+    stretch = np.zeros(stop - start, np.float32)
+    known = samples[max(start, 0) : stop]
+    offset = max(-start, 0)  # nothing precedes the first frame
+    stretch[offset : offset + len(known)] = known
+    windows = np.lib.stride_tricks.sliding_window_view(stretch, _CONTEXT_SAMPLES + FRAME_SAMPLES)
+    return np.ascontiguousarray(windows[::FRAME_SAMPLES])
+
+
+def _model_path() -> Path:
+    """Where the installed package keeps the model; importing it would bring in all of torch."""
+    package = find_spec("silero_vad")
+    if package is None or not package.submodule_search_locations:
+        raise RuntimeError("the package silero-vad, which carries the speech model, is missing")
+    path = Path(package.submodule_search_locations[0]) / "data" / "silero_vad_16k_sequence.onnx"
+    if not path.is_file():
+        raise RuntimeError(f"silero-vad 6.2.3 or newer is needed: {path} is missing")
+    return path

@@ -1,0 +1,63 @@
+"""What the service itself reads of a checkpoint: its configuration and its tokenizer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from whisper_service.whisper.tokenizer import TextTokenizer
+from whisper_service.whisper.vocabulary import (
+    UnsuitableCheckpointError,
+    Vocabulary,
+    read_vocabulary,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    vocabulary: Vocabulary
+    tokenizer: TextTokenizer
+
+
+def read_checkpoint(model: str) -> Checkpoint:
+    """Reads a folder, or the small files of a hub id.
+
+    Raises:
+        UnsuitableCheckpointError: it is no Whisper checkpoint.
+    """
+    folder = _folder(model)
+    config = _read(folder / "config.json")
+    if config.get("model_type") != "whisper":
+        raise UnsuitableCheckpointError(
+            f"{model} is a {config.get('model_type', 'model without config.json')!s}, not a Whisper"
+        )
+    tokenizer = _tokenizer(folder)
+    vocabulary = read_vocabulary(tokenizer, config, _read(folder / "generation_config.json"))
+    return Checkpoint(vocabulary, TextTokenizer(tokenizer, vocabulary))
+
+
+def _folder(model: str) -> Path:
+    path = Path(model)
+    if path.is_dir():
+        return path
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(model, allow_patterns=["*.json", "*.txt"]))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text())) if path.is_file() else {}
+
+
+def _tokenizer(folder: Path) -> Tokenizer:
+    file = folder / "tokenizer.json"
+    if file.is_file():
+        return Tokenizer.from_file(str(file))
+    # Older fine-tunes carry vocab.json and merges.txt only; Transformers builds the rest.
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder).backend_tokenizer

@@ -1,0 +1,320 @@
+"""The one AsyncLLMEngine of the process, spoken to in Whisper's terms."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from whisper_service.domain import SAMPLE_RATE, Samples
+from whisper_service.engine.decoding_rules import NO_TOKEN, Carriers
+from whisper_service.engine.logprobs import (
+    FirstStep,
+    first_step,
+    language_distribution,
+    requested_tokens,
+    token_logprobs,
+)
+from whisper_service.engine.parameters import RuleParameters, vocabulary_config
+from whisper_service.engine.profiles import POSITIONS, Profile
+from whisper_service.errors import Fault, ServiceError
+from whisper_service.whisper.prompt import decoder_prompt, max_new_tokens
+from whisper_service.whisper.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
+
+_RULES = "whisper_service.engine.logits_processor_{}:WhisperLogitsProcessor"
+_EXTENSION = "whisper_service.engine.worker_extension.WhisperWorkerExtension"
+# A loop is over when a pattern of at most 24 tokens has come eight times in a row.
+_LOOP_PATTERN, _LOOP_COUNT = 24, 8
+_SEED = 0  # of sampling at a temperature above 0: the same file gives the same text twice
+
+
+@dataclass(frozen=True, eq=False)
+class DecodingRequest:
+    """One window to decode once.
+
+    key: names the window's samples; tries of the same window share it and so its features.
+    language, task: tokens that are forced; NO_TOKEN for the language: the likeliest one.
+    """
+
+    samples: Samples
+    previous: tuple[int, ...] = ()
+    language: int = NO_TOKEN
+    task: int = NO_TOKEN
+    temperature: float = 0.0
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What the decoder made of a window.
+
+    tokens: text and timestamps, without language, task and end of text.
+    logprobs: of `tokens`, and one more for the end of text where that was reached.
+    language: the token that was chosen; NO_TOKEN in an English-only model.
+    finished: whether the end of text was reached, and not the token limit or a loop.
+    looped: whether the engine ended it because it repeated itself.
+    """
+
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    language: int
+    language_prob: float
+    no_speech_prob: float
+    temperature: float
+    finished: bool
+    looped: bool
+
+    @property
+    def avg_logprob(self) -> float:
+        """Summed log-probability over the tokens and the end (openai/whisper, decoding.py)."""
+        return sum(self.logprobs) / (len(self.tokens) + 1)
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """What the engine resolved its arguments to."""
+
+    model: str
+    dtype: str
+    kv_cache_dtype: str
+    attention_backend: str
+    compilation: str
+    cudagraphs: str
+    max_windows: int
+
+    def __str__(self) -> str:
+        return " ".join(f"{name}={value}" for name, value in vars(self).items())
+
+
+class WhisperEngine:
+    """Start it once, decode many windows at the same time, stop it once."""
+
+    def __init__(
+        self,
+        model: str,
+        vocabulary: Vocabulary,
+        profile: Profile,
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        encoder_cache_windows: int = 0,
+    ) -> None:
+        self._model = model
+        self._vocabulary = vocabulary
+        self._carriers = Carriers.of(vocabulary)
+        self._profile = profile
+        self._overrides = dict(overrides or {})
+        self._encoder_cache_windows = encoder_cache_windows
+        self._llm: Any = None
+
+    async def start(self) -> EngineFacts:
+        """Builds the engine and warms every path up. Takes half a minute or more.
+
+        Raises:
+            ValueError: an engine argument is unknown or wrong.
+        """
+        if self._llm is not None:
+            raise RuntimeError("the engine is already started")
+        began = time.perf_counter()
+        # In a thread: the health routes answer meanwhile.
+        self._llm = await asyncio.to_thread(self._build)
+        built = time.perf_counter()
+        await self._llm.collective_rpc(
+            "whisper_keep_encoder_outputs", args=(self._encoder_cache_windows,)
+        )
+        facts = await self._read_facts()
+        await self._warm_up()
+        warm = time.perf_counter()
+        logger.info("engine built in %.1f s, warmed up in %.1f s", built - began, warm - built)
+        logger.info("engine: %s", facts)
+        return facts
+
+    def engine_arguments(self) -> dict[str, Any]:
+        """The arguments of `AsyncEngineArgs`, the operator's overrides applied."""
+        runner = "v1" if self._profile.name == "cpu" or _forces_v1_runner() else "v2"
+        return {
+            "model": self._model,
+            **self._profile.engine_args,
+            "logits_processors": [_RULES.format(runner)],
+            "worker_extension_cls": _EXTENSION,
+            "additional_config": vocabulary_config(self._vocabulary),
+            **self._overrides,
+        }
+
+    def _build(self) -> Any:
+        for name, value in self._profile.environment.items():
+            os.environ.setdefault(name, value)
+        # vLLM reads its environment when it is imported, and takes seconds to import.
+        from vllm import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        return AsyncLLM.from_engine_args(AsyncEngineArgs(**self.engine_arguments()))
+
+    async def _read_facts(self) -> EngineFacts:
+        config = self._llm.vllm_config
+        backends = await self._llm.collective_rpc("whisper_attention_backends")
+        return EngineFacts(
+            model=str(config.model_config.served_model_name or config.model_config.model),
+            dtype=str(config.model_config.dtype).removeprefix("torch."),
+            kv_cache_dtype=str(config.cache_config.cache_dtype),
+            attention_backend="+".join(backends[0]) or "unknown",
+            compilation=_enum_name(config.compilation_config.mode),
+            cudagraphs=_enum_name(config.compilation_config.cudagraph_mode),
+            max_windows=int(config.scheduler_config.max_num_seqs),
+        )
+
+    async def _warm_up(self) -> None:
+        """Runs greedy and sampled decoding, alone and mixed: each compiles something once."""
+        noise = np.random.default_rng(0).normal(0, 0.01, SAMPLE_RATE).astype(np.float32)
+        for temperatures in ((0.0,), (0.4,), (0.0, 0.4)):
+            requests = [DecodingRequest(noise, temperature=each) for each in temperatures]
+            await asyncio.gather(*(self._decode(each, max_tokens=8) for each in requests))
+
+    async def decode(
+        self, request: DecodingRequest, on_first: Callable[[int, FirstStep], None] | None = None
+    ) -> Decoding:
+        """Decodes one window. Cancelling it frees the engine's request.
+
+        Args:
+            request: the window and what is asked of it.
+            on_first: called as soon as the language (its token) and the no-speech probability
+                are known, long before the text.
+
+        Raises:
+            ServiceError: the engine is dead.
+        """
+        return await self._decode(request, on_first)
+
+    async def _decode(
+        self,
+        request: DecodingRequest,
+        on_first: Callable[[int, FirstStep], None] | None = None,
+        max_tokens: int | None = None,
+    ) -> Decoding:
+        prompt = decoder_prompt(self._vocabulary, request.previous)
+        output = None
+        async for output in self._generate(request, prompt, max_tokens, early=on_first is not None):
+            if on_first is not None and output.logprobs:
+                on_first(output.token_ids[0], self._first_step(output.logprobs, request))
+                on_first = None
+        if output is None:
+            raise ServiceError(Fault.ENGINE_DEAD, "The engine gave no answer.")
+        return self._decoding(request, output)
+
+    def _first_step(self, logprobs: Any, request: DecodingRequest) -> FirstStep:
+        return first_step(
+            logprobs,
+            self._carriers,
+            temperature=request.temperature,
+            multilingual=self._vocabulary.is_multilingual,
+        )
+
+    def _decoding(self, request: DecodingRequest, output: Any) -> Decoding:
+        prefix = self._vocabulary.prefix_length
+        tokens = list(output.token_ids)
+        logprobs = token_logprobs(
+            output.logprobs, self._carriers, temperature=request.temperature, skip=prefix
+        )
+        finished = bool(tokens) and tokens[-1] == self._vocabulary.end_of_text
+        first = self._first_step(output.logprobs, request)
+        return Decoding(
+            tokens=tuple(tokens[prefix : -1 if finished else None]),
+            logprobs=logprobs,
+            language=tokens[0] if prefix else NO_TOKEN,
+            language_prob=first.language_prob,
+            no_speech_prob=first.no_speech_prob,
+            temperature=request.temperature,
+            finished=finished,
+            looped=output.finish_reason == "repetition",
+        )
+
+    async def language_distribution(self, request: DecodingRequest) -> dict[int, float]:
+        """The probability of each language token in a window; stops after the first token."""
+        tokens = list(self._vocabulary.languages.values())
+        prompt = decoder_prompt(self._vocabulary, request.previous)
+        output = None
+        async for output in self._generate(request, prompt, max_tokens=1, wanted=tokens):
+            pass
+        if output is None:
+            raise ServiceError(Fault.ENGINE_DEAD, "The engine gave no answer.")
+        return language_distribution(
+            output.logprobs, self._carriers, tokens, temperature=request.temperature
+        )
+
+    async def _generate(
+        self,
+        request: DecodingRequest,
+        prompt: list[int],
+        max_tokens: int | None,
+        *,
+        early: bool = False,
+        wanted: list[int] | None = None,
+    ) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RepetitionDetectionParams, RequestOutputKind
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        parameters = SamplingParams(
+            temperature=request.temperature,
+            seed=_SEED if request.temperature > 0 else None,
+            max_tokens=max_tokens or max_new_tokens(self._vocabulary, len(prompt), POSITIONS),
+            stop_token_ids=[self._vocabulary.end_of_text],
+            logprob_token_ids=[*requested_tokens(self._carriers), *(wanted or ())],
+            flat_logprobs=True,
+            detokenize=False,
+            skip_special_tokens=False,
+            repetition_detection=RepetitionDetectionParams(
+                max_pattern_size=_LOOP_PATTERN, min_pattern_size=1, min_count=_LOOP_COUNT
+            ),
+            output_kind=RequestOutputKind.CUMULATIVE if early else RequestOutputKind.FINAL_ONLY,
+            extra_args=RuleParameters(request.language, request.task).as_extra_args(),
+        )
+        audio = {
+            "prompt": "",
+            "multi_modal_data": {"audio": (request.samples, SAMPLE_RATE)},
+            "multi_modal_uuids": {"audio": [request.key]},
+        }
+        inputs = {"encoder_prompt": audio, "decoder_prompt": {"prompt_token_ids": prompt}}
+        stream = self._llm.generate(inputs, parameters, request_id=uuid.uuid4().hex)
+        try:
+            async for result in stream:
+                yield result.outputs[0]
+        except EngineDeadError as error:
+            raise ServiceError(
+                Fault.ENGINE_DEAD, "The speech engine has stopped; the service is restarting."
+            ) from error
+        finally:
+            await stream.aclose()
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the engine's process has gone; it does not come back."""
+        return self._llm is not None and bool(self._llm.errored)
+
+    async def encoder_cache_counts(self) -> dict[str, int]:
+        counts: list[dict[str, int]] = await self._llm.collective_rpc(
+            "whisper_encoder_cache_counts"
+        )
+        return counts[0]
+
+    async def stop(self) -> None:
+        """Ends the engine's processes. Safe to call twice."""
+        if self._llm is not None:
+            llm, self._llm = self._llm, None
+            await asyncio.to_thread(llm.shutdown)
+
+
+def _forces_v1_runner() -> bool:
+    return os.environ.get("VLLM_USE_V2_MODEL_RUNNER") == "0"
+
+
+def _enum_name(value: Any) -> str:
+    return str(getattr(value, "name", value)).lower()

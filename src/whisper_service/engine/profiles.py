@@ -1,0 +1,155 @@
+"""Engine arguments for a GPU and for a CPU: plain data, chosen by what the machine has.
+
+Why each value is what it is stands beside it. `WHISPER_ENGINE_ARGS` overrides any of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+ENCODER_TOKENS = 1_500  # positions that the encoder gives for one window: 50 a second
+POSITIONS = 448  # of the decoder
+_MINIMUM_CAPABILITY = (8, 9)  # Ada: the first with fp8 e4m3 in hardware
+_HOPPER = (9, 0)
+
+Name = Literal["gpu", "cpu"]
+
+
+class UnsuitableDeviceError(RuntimeError):
+    """The machine cannot run the profile; the message says which settings would help."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """What the choice depends on.
+
+    capability: of the GPU, such as (8, 9); None where there is none.
+    cpus: the processors that this process may use.
+    """
+
+    capability: tuple[int, int] | None
+    cpus: tuple[int, ...] = (0,)
+    avx512: bool = False
+    bfloat16: bool = False  # AVX512-BF16 or AMX
+
+
+@dataclass(frozen=True)
+class Profile:
+    name: Name
+    default_model: str
+    engine_args: Mapping[str, Any]
+    environment: Mapping[str, str]  # set before vLLM is imported, unless the operator set them
+
+    @property
+    def max_windows(self) -> int:
+        """Windows that the engine decodes together."""
+        return int(self.engine_args["max_num_seqs"])
+
+
+# What holds for Whisper on any device.
+_COMMON: dict[str, Any] = {
+    "max_model_len": POSITIONS,
+    "limit_mm_per_prompt": {"audio": 1},
+    "enable_prefix_caching": False,  # encoder-decoder models have none
+    "generation_config": "vllm",  # the checkpoint's sampling defaults are not for timestamps
+    "logprobs_mode": "processed_logprobs",  # what engine.decoding_rules relies on
+    "mm_processor_cache_gb": 0.25,  # about 260 windows of features: a retry finds its own again
+    "disable_log_stats": False,  # vLLM's own series on /metrics
+}
+
+_QUIET = {
+    "VLLM_NO_USAGE_STATS": "1",  # no call home
+    "DO_NOT_TRACK": "1",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+def choose(name: Literal["auto", "gpu", "cpu"], device: Device) -> Profile:
+    """The profile that the settings ask for.
+
+    Raises:
+        UnsuitableDeviceError: `gpu` without a GPU, or with one below compute capability 8.9.
+    """
+    if name == "cpu" or (name == "auto" and device.capability is None):
+        return cpu_profile(device)
+    return gpu_profile(device)
+
+
+def gpu_profile(device: Device) -> Profile:
+    """bfloat16 weights, fp8 e4m3 KV cache, torch.compile and CUDA graphs."""
+    if device.capability is None:
+        raise UnsuitableDeviceError(
+            "WHISPER_PROFILE=gpu, but no CUDA GPU is visible. Set WHISPER_PROFILE=cpu, or make the "
+            "GPU visible to the container (NVIDIA container toolkit, `--gpus all`)."
+        )
+    if device.capability < _MINIMUM_CAPABILITY:
+        major, minor = device.capability
+        raise UnsuitableDeviceError(
+            f"The GPU has compute capability {major}.{minor}; an fp8 KV cache needs 8.9 or newer "
+            "(Ada, Hopper, Blackwell). Set WHISPER_PROFILE=cpu to run on the CPU."
+        )
+    arguments: dict[str, Any] = {
+        **_COMMON,
+        "dtype": "bfloat16",
+        "kv_cache_dtype": "fp8_e4m3",
+        "max_num_seqs": 64,
+        "max_num_batched_tokens": 16 * ENCODER_TOKENS,  # also the encoder's budget: 16 windows
+        "gpu_memory_utilization": 0.9,
+        "enforce_eager": False,
+        # The whole decoder is one compiled graph; encoder-decoder models capture decode steps only.
+        "compilation_config": {"mode": 3, "cudagraph_mode": "FULL_DECODE_ONLY"},
+    }
+    if device.capability < _HOPPER:
+        # FlashAttention takes an fp8 KV cache from Hopper on; Ada needs Triton's kernels.
+        arguments["attention_backend"] = "TRITON_ATTN"
+    return Profile("gpu", "openai/whisper-large-v3", arguments, _QUIET)
+
+
+def cpu_profile(device: Device) -> Profile:
+    """Every core; bfloat16 and the fp8 KV cache where the processor has the instructions."""
+    arguments: dict[str, Any] = {
+        **_COMMON,
+        "dtype": "bfloat16" if device.bfloat16 else "float32",
+        # vLLM's fp8 KV cache on a CPU needs AVX-512.
+        "kv_cache_dtype": "fp8_e4m3" if device.avx512 else "auto",
+        "max_num_seqs": 16,
+        "max_num_batched_tokens": 8 * ENCODER_TOKENS,  # more does not fit a CPU's caches better
+        # Compiling gains about a tenth with many windows and costs half a minute at each start.
+        "enforce_eager": True,
+    }
+    environment = {
+        **_QUIET,
+        "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB: 16 windows of whisper-base need a quarter of it
+        # The default keeps a core back for the API, which needs a fraction of one.
+        "VLLM_CPU_OMP_THREADS_BIND": ",".join(str(cpu) for cpu in device.cpus),
+    }
+    return Profile("cpu", "embedded", arguments, environment)
+
+
+def detect_device() -> Device:
+    """What this machine has. Imports torch, which takes seconds."""
+    import torch
+
+    capability = torch.cuda.get_device_capability() if torch.cuda.is_available() else None
+    flags = _cpu_flags()
+    return Device(
+        capability=capability,
+        cpus=tuple(sorted(os.sched_getaffinity(0))),
+        avx512="avx512f" in flags,
+        bfloat16=bool(flags & {"avx512_bf16", "amx_bf16"}),
+    )
+
+
+def _cpu_flags() -> frozenset[str]:
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:  # noqa: PTH123
+            for line in file:
+                if line.startswith("flags"):
+                    return frozenset(line.partition(":")[2].split())
+    except OSError:
+        pass
+    return frozenset()

@@ -1,0 +1,1 @@
+"""A transcript in OpenAI's five formats. Pure functions, no I/O."""

@@ -1,0 +1,115 @@
+"""Long audio, the default way: all windows in flight at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from whisper_service.domain import WINDOW_SECONDS, Window
+from whisper_service.engine.decoding_rules import NO_TOKEN
+from whisper_service.engine.logprobs import FirstStep
+from whisper_service.service.fair_slots import FairSlots
+from whisper_service.service.language_vote import vote
+from whisper_service.service.together import together
+from whisper_service.service.window_decoder import DecodedWindow, OnFirst, WindowDecoder
+from whisper_service.whisper.segments import SegmentedWindow, segment_window
+from whisper_service.whisper.vocabulary import Vocabulary
+
+_SHORTEST_TAIL = 0.2  # seconds; less than this holds no word
+_NO_SPEECH = 0.6  # above it a window's language is a guess
+
+Piece = tuple[DecodedWindow, SegmentedWindow]
+
+
+class ParallelTranscription:
+    """One request's windows, decoded side by side and put back in order."""
+
+    def __init__(
+        self,
+        decoder: WindowDecoder,
+        vocabulary: Vocabulary,
+        slots: FairSlots,
+        language_threshold: float,
+    ) -> None:
+        self._decoder = decoder
+        self._vocabulary = vocabulary
+        self._slots = slots
+        self._language_threshold = language_threshold
+        self._owner = object()
+
+    async def run(self, windows: Sequence[Window], language: int) -> list[Piece]:
+        """Every window's text, in the order of the audio.
+
+        Args:
+            windows: at least one.
+            language: its token; NO_TOKEN: the first window that is sure decides for all.
+        """
+        if language != NO_TOKEN or not self._vocabulary.is_multilingual or len(windows) == 1:
+            return _flat(await together([self._window(window, language) for window in windows]))
+        loop = asyncio.get_running_loop()
+        heard: asyncio.Future[int] = loop.create_future()
+        decided: asyncio.Future[int] = loop.create_future()
+        first, rest = await together(
+            [
+                self._first_window(windows[0], heard),
+                self._later_windows(windows, heard, decided),
+            ]
+        )
+        if first[0][0].decoding.language != decided.result():
+            first = await self._window(windows[0], decided.result())
+        return first + rest
+
+    async def _first_window(self, window: Window, heard: asyncio.Future[int]) -> list[Piece]:
+        """Decodes the window and tells its language early, NO_TOKEN where it is not sure."""
+
+        def on_first(language: int, step: FirstStep) -> None:
+            sure = step.language_prob >= self._language_threshold
+            if not heard.done():
+                heard.set_result(
+                    language if sure and step.no_speech_prob < _NO_SPEECH else NO_TOKEN
+                )
+
+        return await self._window(window, NO_TOKEN, on_first)
+
+    async def _later_windows(
+        self, windows: Sequence[Window], heard: asyncio.Future[int], decided: asyncio.Future[int]
+    ) -> list[Piece]:
+        language = await heard
+        if language == NO_TOKEN:
+            async with self._slots.slot(self._owner):
+                language = await vote(self._decoder, windows, self._language_threshold)
+        decided.set_result(language)
+        return _flat(await together([self._window(each, language) for each in windows[1:]]))
+
+    async def _window(
+        self, window: Window, language: int, on_first: OnFirst | None = None
+    ) -> list[Piece]:
+        """The window, and what its text leaves uncovered, until nothing is."""
+        pieces: list[Piece] = []
+        while True:
+            async with self._slots.slot(self._owner):
+                decoded = await self._decoder.decode(window, language, on_first=on_first)
+            on_first, language = None, decoded.decoding.language
+            segmented = segment_window(decoded.decoding.tokens, window.seconds, self._vocabulary)
+            if _was_cut_off(decoded, segmented):
+                halves = _halves(window)
+                return pieces + _flat([await self._window(half, language) for half in halves])
+            pieces.append((decoded, segmented))
+            if decoded.silent or window.seconds - segmented.covered < _SHORTEST_TAIL:
+                return pieces
+            window = window.after(segmented.covered)
+
+
+def _was_cut_off(decoded: DecodedWindow, segmented: SegmentedWindow) -> bool:
+    """Whether the token limit came before any pair of timestamps: more is said than is known."""
+    limited = not decoded.decoding.finished and not decoded.decoding.looped
+    alone = len(segmented.segments) <= 1 and segmented.covered >= decoded.window.seconds
+    return limited and alone and decoded.window.seconds > WINDOW_SECONDS / 4
+
+
+def _halves(window: Window) -> tuple[Window, Window]:
+    return window.cut(len(window.samples) // 2)
+
+
+def _flat(parts: Sequence[list[Piece]]) -> list[Piece]:
+    return [piece for part in parts for piece in part]

@@ -1,0 +1,91 @@
+"""From an upload to windows of speech, in a worker thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import BinaryIO, TypeVar
+
+from whisper_service.audio.decode import DecodeLimits, decode
+from whisper_service.audio.speech import SpeechDetector
+from whisper_service.audio.windows import pack, split_quietly
+from whisper_service.domain import SAMPLE_RATE, Samples, Span, SpeechOptions, Window
+from whisper_service.metrics import STAGE_SECONDS
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """duration: of the file, in seconds. windows: of its speech; none: there is none."""
+
+    duration: float
+    windows: tuple[Window, ...]
+
+    @property
+    def speech(self) -> Window:
+        """All windows' speech as one window of any length, for the sequential way."""
+        import numpy as np
+
+        samples: Samples = np.concatenate([window.samples for window in self.windows])
+        spans: tuple[Span, ...] = tuple(span for window in self.windows for span in window.spans)
+        return Window(samples, spans)
+
+
+class RecordingReader:
+    """Decodes uploads and finds their speech, a bounded number at a time."""
+
+    def __init__(self, limits: DecodeLimits, workers: int) -> None:
+        self._limits = limits
+        self._detector = SpeechDetector()
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+
+    async def read(self, upload: BinaryIO, speech: SpeechOptions | None) -> Recording:
+        """The recording in `upload`.
+
+        Cancelling it stops the work at the next packet and waits for that: the upload may be
+        closed afterwards.
+
+        Raises:
+            ServiceError: see `audio.decode.decode`.
+        """
+        cancelled = threading.Event()
+        future = asyncio.get_running_loop().run_in_executor(
+            self._pool, self._read, upload, speech, cancelled.is_set
+        )
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            cancelled.set()
+            await asyncio.wait([future])
+            future.exception()  # it was told to fail
+            raise
+
+    def _read(
+        self, upload: BinaryIO, speech: SpeechOptions | None, cancelled: Callable[[], bool]
+    ) -> Recording:
+        samples = _timed("decode", lambda: decode(upload, self._limits, cancelled))
+        windows = _timed("speech", lambda: self._windows(samples, speech, cancelled))
+        return Recording(len(samples) / SAMPLE_RATE, tuple(windows))
+
+    def _windows(
+        self, samples: Samples, speech: SpeechOptions | None, cancelled: Callable[[], bool]
+    ) -> list[Window]:
+        if speech is None:
+            return split_quietly(samples)
+        return pack(samples, self._detector.find_speech(samples, speech, cancelled))
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _timed(stage: str, work: Callable[[], T]) -> T:
+    began = time.perf_counter()
+    try:
+        return work()
+    finally:
+        STAGE_SECONDS.labels(stage=stage).observe(time.perf_counter() - began)

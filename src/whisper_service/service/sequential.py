@@ -1,0 +1,53 @@
+"""Long audio, the reference's way: one window after the other, each told what was said before.
+
+This is the seek loop of openai/whisper, transcribe.py, with `condition_on_previous_text`.
+"""
+
+from __future__ import annotations
+
+from whisper_service.domain import WINDOW_SAMPLES, Window
+from whisper_service.engine.decoding_rules import NO_TOKEN
+from whisper_service.service.fair_slots import FairSlots
+from whisper_service.service.parallel import Piece
+from whisper_service.service.window_decoder import WindowDecoder
+from whisper_service.whisper.segments import segment_window
+from whisper_service.whisper.vocabulary import Vocabulary
+
+_SHORTEST_REST = 0.1  # seconds; less is no speech
+# A text that needed this much chance must not lead the next one astray.
+_RESET_TEMPERATURE = 0.5
+
+
+class SequentialTranscription:
+    """One request's speech, window by window, each beginning where the last one's text ended."""
+
+    def __init__(self, decoder: WindowDecoder, vocabulary: Vocabulary, slots: FairSlots) -> None:
+        self._decoder = decoder
+        self._vocabulary = vocabulary
+        self._slots = slots
+        self._owner = object()
+
+    async def run(self, speech: Window, language: int) -> list[Piece]:
+        """Every window's text, in the order of the audio.
+
+        Args:
+            speech: the whole of it, of any length.
+            language: its token; NO_TOKEN: the first window with speech decides.
+        """
+        pieces: list[Piece] = []
+        history = list(self._decoder.prompt)
+        while speech.seconds >= _SHORTEST_REST:
+            window = speech.cut(min(WINDOW_SAMPLES, len(speech.samples)))[0]
+            async with self._slots.slot(self._owner):
+                decoded = await self._decoder.decode(window, language, previous=tuple(history))
+            segmented = segment_window(decoded.decoding.tokens, window.seconds, self._vocabulary)
+            pieces.append((decoded, segmented))
+            speech = speech.after(window.seconds if decoded.silent else segmented.covered)
+            if decoded.silent:
+                continue
+            if language == NO_TOKEN and self._vocabulary.is_multilingual:
+                language = decoded.decoding.language
+            history += [token for segment in segmented.segments for token in segment.tokens]
+            if decoded.decoding.temperature > _RESET_TEMPERATURE:
+                history = []
+        return pieces

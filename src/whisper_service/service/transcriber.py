@@ -1,0 +1,139 @@
+"""The way of one request: upload, recording, windows, text."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import BinaryIO
+
+from whisper_service.domain import ModelCard, Transcript, TranscriptionOptions
+from whisper_service.engine.decoding_rules import NO_TOKEN
+from whisper_service.engine.engine import EngineFacts, WhisperEngine
+from whisper_service.errors import Fault, ServiceError
+from whisper_service.metrics import READY, STAGE_SECONDS, WINDOWS_QUEUED, WINDOWS_RUNNING
+from whisper_service.service.assemble import Assembler
+from whisper_service.service.contract import State
+from whisper_service.service.fair_slots import FairSlots
+from whisper_service.service.parallel import ParallelTranscription, Piece
+from whisper_service.service.recording import Recording, RecordingReader
+from whisper_service.service.sequential import SequentialTranscription
+from whisper_service.service.window_decoder import WindowDecoder
+from whisper_service.whisper.tokenizer import TextTokenizer
+from whisper_service.whisper.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
+
+
+class TranscriptionService:
+    """The one object that requests are given to; it owns the engine."""
+
+    def __init__(
+        self,
+        engine: WhisperEngine,
+        reader: RecordingReader,
+        vocabulary: Vocabulary,
+        tokenizer: TextTokenizer,
+        card: ModelCard,
+        *,
+        max_windows: int,
+        language_threshold: float,
+    ) -> None:
+        self._engine = engine
+        self._reader = reader
+        self._vocabulary = vocabulary
+        self._tokenizer = tokenizer
+        self._card = card
+        self._slots = FairSlots(max_windows)
+        self._language_threshold = language_threshold
+        self._assembler = Assembler(vocabulary, tokenizer)
+        self._state = State.STARTING
+        self._requests = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        WINDOWS_RUNNING.set_function(lambda: self._slots.running)
+        WINDOWS_QUEUED.set_function(lambda: self._slots.queued)
+        READY.set_function(lambda: self.state is State.READY)
+
+    @property
+    def model(self) -> ModelCard:
+        return self._card
+
+    @property
+    def state(self) -> State:
+        return State.DEAD if self._engine.is_dead else self._state
+
+    @property
+    def engine_is_dead(self) -> bool:
+        return self._engine.is_dead
+
+    async def start(self) -> EngineFacts:
+        """Starts the engine and tells what it became; then requests are taken."""
+        facts = await self._engine.start()
+        self._state = State.READY
+        return facts
+
+    async def drain(self, seconds: float) -> None:
+        """Takes no new request and waits for those that were accepted, so long at most."""
+        self._state = State.DRAINING
+        if self._requests:
+            logger.info("finishing %d accepted requests", self._requests)
+        try:
+            await asyncio.wait_for(self._idle.wait(), seconds)
+        except TimeoutError:
+            logger.warning("%d requests were not finished in %s s", self._requests, seconds)
+
+    async def stop(self) -> None:
+        self._state = State.DRAINING
+        self._reader.close()
+        await self._engine.stop()
+
+    async def transcribe(self, audio: BinaryIO, options: TranscriptionOptions) -> Transcript:
+        """The transcript of an uploaded file. Cancelling it frees everything that it holds.
+
+        Raises:
+            ServiceError: the upload is no audio that can be read, or the engine is dead.
+        """
+        self._requests += 1
+        self._idle.clear()
+        try:
+            return await self._transcribe(audio, options)
+        finally:
+            self._requests -= 1
+            if not self._requests:
+                self._idle.set()
+
+    async def _transcribe(self, audio: BinaryIO, options: TranscriptionOptions) -> Transcript:
+        language = self._language_token(options)
+        recording = await self._reader.read(audio, options.speech)
+        began = time.perf_counter()
+        pieces = await self._decode(recording, options, language) if recording.windows else []
+        STAGE_SECONDS.labels(stage="generate").observe(time.perf_counter() - began)
+        return self._assembler.transcript(
+            pieces,
+            task=options.task,
+            language=options.language,
+            duration=recording.duration,
+            logprobs=options.logprobs,
+        )
+
+    def _language_token(self, options: TranscriptionOptions) -> int:
+        if options.language is None or not self._vocabulary.is_multilingual:
+            return NO_TOKEN
+        if options.language not in self._vocabulary.languages:
+            raise ServiceError(
+                Fault.INVALID_VALUE, f"The model does not know '{options.language}'.", "language"
+            )
+        return self._vocabulary.languages[options.language]
+
+    async def _decode(
+        self, recording: Recording, options: TranscriptionOptions, language: int
+    ) -> list[Piece]:
+        decoder = WindowDecoder(self._engine, self._vocabulary, self._tokenizer, options)
+        if options.condition_on_previous_text:
+            one_by_one = SequentialTranscription(decoder, self._vocabulary, self._slots)
+            return await one_by_one.run(recording.speech, language)
+        at_once = ParallelTranscription(
+            decoder, self._vocabulary, self._slots, self._language_threshold
+        )
+        return await at_once.run(recording.windows, language)

@@ -1,0 +1,113 @@
+"""One window, tried until its text can be trusted."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from whisper_service.domain import TranscriptionOptions, Window
+from whisper_service.engine.decoding_rules import NO_TOKEN
+from whisper_service.engine.engine import Decoding, DecodingRequest, WhisperEngine
+from whisper_service.engine.logprobs import FirstStep
+from whisper_service.metrics import WINDOW_RETRIES, WINDOWS
+from whisper_service.whisper.prompt import MAX_PREVIOUS_TOKENS
+from whisper_service.whisper.quality import Measures, best, compression_ratio, doubt, is_silence
+from whisper_service.whisper.tokenizer import TextTokenizer
+from whisper_service.whisper.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
+
+OnFirst = Callable[[int, FirstStep], None]
+
+
+@dataclass(frozen=True)
+class DecodedWindow:
+    """The try that was kept. `silent`: whatever the text, there was no speech."""
+
+    window: Window
+    decoding: Decoding
+    measures: Measures
+    silent: bool
+
+
+class WindowDecoder:
+    """Decodes windows under one request's options."""
+
+    def __init__(
+        self,
+        engine: WhisperEngine,
+        vocabulary: Vocabulary,
+        tokenizer: TextTokenizer,
+        options: TranscriptionOptions,
+    ) -> None:
+        self._engine = engine
+        self._vocabulary = vocabulary
+        self._tokenizer = tokenizer
+        self._options = options
+        self._prompt = (
+            tuple(tokenizer.encode(f" {options.prompt.strip()}")) if options.prompt else ()
+        )
+        self._task = vocabulary.task_token(options.task) if vocabulary.tasks else NO_TOKEN
+
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        """The caller's prompt as text tokens."""
+        return self._prompt[-MAX_PREVIOUS_TOKENS:]
+
+    async def decode(
+        self,
+        window: Window,
+        language: int,
+        previous: tuple[int, ...] | None = None,
+        on_first: OnFirst | None = None,
+    ) -> DecodedWindow:
+        """Tries the temperatures in turn until a text is not doubted; else keeps the best.
+
+        Args:
+            window: what to decode.
+            language: its token; NO_TOKEN: the likeliest, found by the first try for all.
+            previous: text tokens of what was said before; None: the caller's prompt.
+            on_first: told the language and the no-speech probability early in the first try.
+        """
+        tries: list[DecodedWindow] = []
+        key = uuid.uuid4().hex
+        for temperature in self._options.temperatures:
+            request = DecodingRequest(
+                window.samples,
+                previous=self.prompt if previous is None else previous,
+                language=language,
+                task=self._task,
+                temperature=temperature,
+                key=key,
+            )
+            decoding = await self._engine.decode(request, on_first)
+            on_first, language = None, decoding.language
+            tries.append(self._measure(window, decoding))
+            reason = doubt(tries[-1].measures, self._options.quality)
+            if reason is None:
+                WINDOWS.labels(outcome="silence" if tries[-1].silent else "text").inc()
+                return tries[-1]
+            WINDOW_RETRIES.labels(reason=reason.value).inc()
+            logger.debug("a window is doubted at temperature %s: %s", temperature, reason)
+        WINDOWS.labels(outcome="doubted").inc()
+        return tries[best([each.measures for each in tries], self._options.quality)]
+
+    def _measure(self, window: Window, decoding: Decoding) -> DecodedWindow:
+        text = self._tokenizer.decode(decoding.tokens)
+        measures = Measures(
+            avg_logprob=decoding.avg_logprob,
+            compression_ratio=compression_ratio(text),
+            no_speech_prob=decoding.no_speech_prob,
+            looped=decoding.looped,
+        )
+        return DecodedWindow(
+            window, decoding, measures, is_silence(measures, self._options.quality)
+        )
+
+    async def language_distribution(self, window: Window) -> dict[int, float]:
+        """The probability of each language token in a window."""
+        return await self._engine.language_distribution(
+            DecodingRequest(window.samples, previous=self.prompt)
+        )
