@@ -24,7 +24,7 @@ from pathlib import Path
 from evaluation import clips as alone
 from evaluation import corpus, crowd, long, sounds
 from evaluation.report import Section, render, render_goals
-from evaluation.systems import Peer, Service, System, embedded_peer
+from evaluation.systems import Dotted, Peer, Service, System, embedded_peer
 
 SECTIONS = ("clips", "nonspeech", "joined", "crowd")
 MINUTES_IN_THE_MIDDLE_OF = 60.0
@@ -39,14 +39,14 @@ def main() -> int:
         service = Service(
             args.url, vad=not args.no_vad, model=args.model, key=key, timeout=args.timeout
         )
-    systems: list[System] = [*_peer(args), *([service] if service else [])]
+    systems = [Dotted(system) for system in (*_peer(args), service) if system is not None]
 
     sections: list[Section] = []
     started = time.perf_counter()
     for section in _sections(args, systems, service, clips):
         sections.append(section)
         print(render(section), flush=True)
-        print(f"[{time.perf_counter() - started:.0f} s]", file=sys.stderr, flush=True)
+        print(f" {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
     goals = [goal for section in sections for goal in section.goals]
     if goals:
         print(render_goals(goals))
@@ -68,8 +68,7 @@ def _sections(
     if "nonspeech" in args.sections:
         yield alone.invented(systems, sounds.non_speech(args.sound_seconds, args.seed))
     if "joined" in args.sections:
-        orders = dict.fromkeys(sorted(languages - {first}), 1)
-        yield long.seams(systems, clips, {first: args.orders} | orders, args.seed)
+        yield long.seams(systems, clips, args.joined_languages or [first], args.orders, args.seed)
     if "crowd" in args.sections and service is not None:
         yield crowd.crowd(service, clips, args.concurrent, args.seed)
     if args.hour is not None:
@@ -131,7 +130,8 @@ def _arguments() -> argparse.Namespace:
     add("--hour", type=float, nargs="?", const=MINUTES_IN_THE_MIDDLE_OF, metavar="MINUTES",
         help="besides, a clip in the middle of an hour, or of so many minutes")  # fmt: skip
     add("--repeat", type=int, default=1, help="how often the section clips runs each clip")
-    add("--orders", type=int, default=3, help="of English clips that are joined")
+    add("--joined-languages", nargs="+", metavar="CODE", help="whose clips are joined: English's")
+    add("--orders", type=int, default=3, help="recordings of ten clips for each such language")
     add("--concurrent", type=int, default=40, help="files at once in the section crowd")
     add("--sound-seconds", type=float, default=12, help="length of each sound without words")
     add("--no-vad", action="store_true", help="without voice activity detection, on both sides")

@@ -23,7 +23,7 @@ from evaluation.report import Goal, Section
 from evaluation.systems import Answer, Service, System
 from evaluation.text import Alignment, align, words
 
-HEADER = (
+HEADER = (  # of the table of joined clips
     "language, mode, system, orders, words, lost, doubled, invented, changed, "
     "clips without segment, start off, end off, median, sampled"
 )
@@ -54,24 +54,25 @@ class Joined:
 
 
 def seams(
-    systems: Sequence[System], clips: Sequence[Clip], orders: dict[str, int], seed: int
+    systems: Sequence[System],
+    clips: Sequence[Clip],
+    languages: Sequence[str],
+    orders: int,
+    seed: int,
 ) -> Section:
-    """Lost and doubled words, and the error of segment bounds.
-
-    `orders` says how many recordings to make of each language's clips.
-    """
+    """Lost and doubled words, and the error of segment bounds, in `orders` for each language."""
     joined = []
-    for language, count in orders.items():
+    for language in languages:
         own = [clip for clip in clips if clip.language == language]
         rng = random.Random(f"{seed} {language}")
-        for order, recording in enumerate(shuffled_join(own, rng) for _ in range(count)):
+        for order, recording in enumerate(shuffled_join(own, rng) for _ in range(orders)):
             for mode in MODES:
                 for system in systems:
                     asked = language if mode == "given" else None
                     answer = system.transcribe(recording.data, asked)
                     joined.append(Joined(system.name, language, mode, order, recording, answer))
     rows: list[tuple[object, ...]] = []
-    for language in orders:
+    for language in languages:
         for mode in MODES:
             for system in systems:
                 group = [
@@ -80,14 +81,15 @@ def seams(
                     if (one.language, one.mode, one.system) == (language, mode, system.name)
                 ]
                 rows.append((language, mode, system.name, *_measures(group)))
-    header = tuple(HEADER.split(", "))
     notes = [
         "Words are aligned with what was said. The model's own errors count too: `lost` and",
         "`doubled` speak of seams only where the model is good (whisper-base: English).",
         "start off, end off: mean seconds between a clip's measured speech and its segments.",
     ]
     data = {"joined": [_joined_data(one) for one in joined]}
-    return Section("Joined clips", header, rows, data, _seam_goals(joined), notes)
+    return Section(
+        "Joined clips", tuple(HEADER.split(", ")), rows, data, _seam_goals(joined), notes
+    )
 
 
 def middle(systems: Sequence[System], clips: Sequence[Clip], seconds: float, seed: int) -> Section:
@@ -113,15 +115,7 @@ def middle(systems: Sequence[System], clips: Sequence[Clip], seconds: float, see
             goals.append(
                 Goal(f"{centre.name} in the middle differs", float(own.kind == DIFFERENT), 0)
             )
-    header = (
-        "system",
-        "alone",
-        "in the middle",
-        "it is",
-        f"clips: {SAME}",
-        AMONG_OTHERS,
-        DIFFERENT,
-    )
+    header = ("system", "alone", "in the middle", "it is", "same", "among others", "different")
     notes = [
         "Compared by words, numbers made alike. The last columns are about every clip in there.",
         f"{AMONG_OTHERS}: the segments that hold the clip hold its neighbours' words as well.",
@@ -148,15 +142,16 @@ def _found(placed: Placed, alone: str, answer: Answer) -> Found:
 
 
 def compare(alone: list[str], here: list[str]) -> str:
+    """What became of the words that a clip gets alone."""
     if alone == here:
         return SAME
     starts = range(len(here) - len(alone) + 1)
-    whole = any(here[start : start + len(alone)] == alone for start in starts)
+    whole = bool(alone) and any(here[start : start + len(alone)] == alone for start in starts)
     return AMONG_OTHERS if whole else DIFFERENT
 
 
 def _measures(group: Sequence[Joined]) -> tuple[object, ...]:
-    """The columns of a row: what `header` of `seams` names from `orders` on."""
+    """What `HEADER` names from `orders` on."""
     total = sum((one.alignment for one in group), Alignment())
     bounds = [bound for one in group for bound in one.bounds]
     found = [bound for bound in bounds if bound is not None]

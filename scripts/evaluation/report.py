@@ -41,8 +41,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def render(section: Section) -> str:
-    parts = [f"## {section.title}", table(section.header, section.rows), *section.notes]
-    return "\n\n".join(parts) + "\n"
+    parts = [f"## {section.title}", table(section.header, section.rows), "\n".join(section.notes)]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def render_goals(goals: Sequence[Goal]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import io
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -136,6 +137,19 @@ class Service:
         except httpx.HTTPError as error:
             raise SystemExit(f"no service answers at {self.url}: {error}") from error
         return str(response.json()["data"][0]["id"])
+
+
+class Dotted:
+    """A system that prints a dot for each answer, so that minutes do not pass in silence."""
+
+    def __init__(self, system: System) -> None:
+        self.name = system.name
+        self._system = system
+
+    def transcribe(self, audio: bytes, language: str | None, seed: int = 0) -> Answer:
+        answer = self._system.transcribe(audio, language, seed)
+        print(".", end="", file=sys.stderr, flush=True)
+        return answer
 
 
 def upload(audio: bytes) -> dict[str, tuple[str, bytes]]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import re
-import unicodedata
 from dataclasses import dataclass
 
 import jiwer
@@ -26,7 +24,6 @@ _ONE_TO_TEN = {
     "pt": "um dois três quatro cinco seis sete oito nove dez",
     "zh": "一 二 三 四 五 六 七 八 九 十",
 }
-_WORD = re.compile(r"[^\s,.;:!?¡¿…।、。，！？-]+")
 
 
 @dataclass(frozen=True)
@@ -63,13 +60,13 @@ def normalise(text: str, language: str, *, numbers_alike: bool = False) -> str:
 
     Whisper's normaliser joins "one two three" to "123" and leaves "1, 2, 3" apart, which counts
     as three wrong words where one was said. With `numbers_alike`, besides, every number from one
-    to ten is written in digits, and each digit stands apart.
+    to ten is spelled.
     """
-    if numbers_alike and language != "en":
-        text = _in_digits(text, language)
-    text = _normaliser(language)(text)
-    if numbers_alike:
-        text = re.sub(r"(\d)", r" \1 ", _in_digits(text, language))
+    if language == "en":
+        text = EnglishTextNormalizer()(text)
+        text = _spelled(text, language) if numbers_alike else text
+    else:
+        text = BasicTextNormalizer()(_spelled(text, language) if numbers_alike else text)
     return "".join(text.split()) if language in UNSPACED else " ".join(text.split())
 
 
@@ -124,21 +121,12 @@ def align(reference: list[str], heard: list[str]) -> Alignment:
     return Alignment(len(reference), result.deletions, doubled, invented, result.substitutions)
 
 
-@functools.cache
-def _normaliser(language: str) -> BasicTextNormalizer | EnglishTextNormalizer:
-    return EnglishTextNormalizer() if language == "en" else BasicTextNormalizer()
+def _spelled(text: str, language: str) -> str:
+    """The text with its digits as words; "123" is read "one two three", as it is counted."""
+    numbers = _ONE_TO_TEN.get(language, "").split()
 
+    def spell(found: re.Match[str]) -> str:
+        number = int(found.group())
+        return f" {numbers[number - 1]} " if 0 < number <= len(numbers) else found.group()
 
-@functools.cache
-def _digits(language: str) -> dict[str, str]:
-    spelled = _ONE_TO_TEN.get(language, "").split()
-    return {word: str(number) for number, word in enumerate(spelled, start=1)}
-
-
-def _in_digits(text: str, language: str) -> str:
-    """The text with its spelled numbers and its other scripts' digits in 0 to 9."""
-    text = "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in text)
-    table = _digits(language)
-    if language in UNSPACED:
-        return "".join(table.get(character, character) for character in text)
-    return _WORD.sub(lambda found: table.get(found.group().lower(), found.group()), text)
+    return re.sub(r"10|\d", spell, text)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import multiprocessing
+import os
+import signal
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.server import HANDLED_SIGNALS
 
 from whisper_service.api.app import create_app
 from whisper_service.audio.decode import DecodeLimits
@@ -30,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 _WATCH_SECONDS = 0.5  # between two looks at the engine
 _LAST_WORDS_SECONDS = 1.0  # for the answers to requests whose engine has died
+_LAST_ANSWERS_SECONDS = 5  # for answers on their way out after the work is done
 
 
 def build_service(settings: Settings) -> TranscriptionService:
@@ -84,13 +90,68 @@ def _card(name: str, vocabulary: Vocabulary, settings: Settings) -> ModelCard:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, with an exit code of ours."""
+    """uvicorn's server, with a stop of ours.
+
+    The first signal: readiness fails and new work is refused, while the port is still open and
+    what was accepted goes on; then the server stops, with exit code 0. The second: at once.
+    """
 
     exit_code = 0
+
+    def __init__(
+        self, config: uvicorn.Config, service: TranscriptionService, drain_seconds: float
+    ) -> None:
+        super().__init__(config)
+        self._service = service
+        self._drain_seconds = drain_seconds
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._draining: asyncio.Task[None] | None = None
+
+    def watch(self) -> asyncio.Task[None]:
+        """Starts the engine, and watches it from then on."""
+        self._loop = asyncio.get_running_loop()
+        return self._loop.create_task(_start_and_watch(self._service, self))
+
+    @property
+    def is_stopping(self) -> bool:
+        return self.should_exit or self._draining is not None
 
     def fail(self) -> None:
         self.exit_code = 1
         self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        if self._loop is None:
+            self.should_exit = True
+        elif self._draining is None:
+            # The handler interrupts the loop anywhere: it may only leave word for it.
+            self._loop.call_soon_threadsafe(self._drain)
+        else:
+            _end_at_once()
+
+    def _drain(self) -> None:
+        if self._draining is None:
+            self._draining = asyncio.ensure_future(self._drain_and_exit())
+
+    async def _drain_and_exit(self) -> None:
+        await self._service.drain(self._drain_seconds)
+        self.should_exit = True
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As uvicorn's, but a signal that was obeyed is not raised again: the stop was orderly."""
+        kept = {each: signal.signal(each, self.handle_exit) for each in HANDLED_SIGNALS}
+        try:
+            yield
+        finally:
+            for each, handler in kept.items():
+                signal.signal(each, handler)
+
+
+def _end_at_once() -> None:
+    for child in multiprocessing.active_children():
+        child.kill()
+    os._exit(1)
 
 
 def run(settings: Settings) -> int:
@@ -100,12 +161,12 @@ def run(settings: Settings) -> int:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         # The health routes answer while the engine starts, so the start is no part of the wait.
-        watch = asyncio.create_task(_start_and_watch(service, server))
+        watch = server.watch()
         try:
             yield
         finally:
             watch.cancel()
-            await service.drain(settings.drain_seconds)
+            await asyncio.gather(watch, return_exceptions=True)
             await service.stop()
             logger.info("stopped")
 
@@ -116,9 +177,9 @@ def run(settings: Settings) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=max(round(settings.drain_seconds), 1),
+        timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
     )
-    server = _Server(config)
+    server = _Server(config, service, settings.drain_seconds)
     server.run()
     return server.exit_code
 
@@ -133,8 +194,10 @@ async def _start_and_watch(service: TranscriptionService, server: _Server) -> No
         return
     ENGINE_INFO.info({name: str(value) for name, value in vars(facts).items()})
     logger.info("ready: http://%s:%d/docs", server.config.host, server.config.port)
-    while not service.engine_is_dead:
+    while not service.engine_is_dead:  # noqa: ASYNC110 -- vLLM has no event for it
         await asyncio.sleep(_WATCH_SECONDS)
+    if server.is_stopping:
+        return  # Ctrl-C reaches the engine's process as well as this one
     logger.critical("the engine has died: stopping, so that a new process takes over")
     await asyncio.sleep(_LAST_WORDS_SECONDS)
     server.fail()

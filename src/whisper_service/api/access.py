@@ -14,6 +14,7 @@ log = logging.getLogger("whisper_service.access")
 
 _PATH_CHARS = 200  # of a path that a client may have made up
 _OUTCOME_UNKNOWN = "error"
+_PROBES = frozenset({"health", "metrics"})  # asked every few seconds; their lines would bury others
 
 
 class AccessMiddleware:
@@ -54,4 +55,5 @@ def _record(scope: Scope, status: int, seconds: float) -> None:
     metrics.REQUEST_SECONDS.labels(route).observe(seconds)
     # Quoted, because a decoded path can hold line breaks, and with them forged log lines.
     path = quote(scope["path"][:_PATH_CHARS])
-    log.info("%s %s %d %.1f ms", scope["method"], path, status, seconds * 1000)
+    level = logging.DEBUG if route in _PROBES and status < 500 else logging.INFO
+    log.log(level, "%s %s %d %.1f ms", scope["method"], path, status, seconds * 1000)

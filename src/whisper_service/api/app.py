@@ -14,10 +14,8 @@ from whisper_service.api import audio, docs, health, models
 from whisper_service.api.access import AccessMiddleware
 from whisper_service.api.errors import install_error_handlers
 from whisper_service.api.failures import FailureMiddleware
-from whisper_service.api.form import TranscriptionForm, TranslationForm
-from whisper_service.api.openapi import DESCRIPTION, add_schemas
+from whisper_service.api.openapi import DESCRIPTION, complete
 from whisper_service.api.request_id import RequestIdMiddleware
-from whisper_service.formats.schema import TranscriptionJson, TranscriptionVerboseJson
 from whisper_service.service.contract import Transcriber
 from whisper_service.settings import Settings
 
@@ -61,20 +59,19 @@ def create_app(
     app.add_middleware(AccessMiddleware)
     app.add_middleware(RequestIdMiddleware)
 
-    document = _document(app)
+    document = _document(app, settings)
     app.openapi = lambda: document  # type: ignore[method-assign]
     return app
 
 
-def _document(app: FastAPI) -> dict[str, Any]:
-    document = get_openapi(
-        title=app.title,
-        version=app.version,
-        description=app.description,
-        routes=app.routes,
-        openapi_version=app.openapi_version,
+def _document(app: FastAPI, settings: Settings) -> dict[str, Any]:
+    return complete(
+        get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+            openapi_version=app.openapi_version,
+        ),
+        settings,
     )
-    add_schemas(
-        document, TranscriptionForm, TranslationForm, TranscriptionJson, TranscriptionVerboseJson
-    )
-    return document

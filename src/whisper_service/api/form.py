@@ -54,6 +54,13 @@ ChunkingStrategy = Annotated[
 ]
 
 
+def _no_null(schema: dict[str, Any]) -> None:
+    """A form has no null: a field without a value is not sent."""
+    del schema["default"]
+    value, _null = schema.pop("anyOf")
+    schema.update(value)
+
+
 class SpeechForm(BaseModel):
     """What transcriptions and translations have in common."""
 
@@ -89,6 +96,7 @@ class SpeechForm(BaseModel):
     )
     vad_filter: bool | None = Field(
         default=None,
+        json_schema_extra=_no_null,
         description="Extension. Transcribe only where there is speech. Default: the server's.",
     )
     condition_on_previous_text: bool = Field(
@@ -100,6 +108,7 @@ class SpeechForm(BaseModel):
     )
     compression_ratio_threshold: float | None = Field(
         default=None,
+        json_schema_extra=_no_null,
         gt=0,
         allow_inf_nan=False,
         description=(
@@ -109,6 +118,7 @@ class SpeechForm(BaseModel):
     )
     logprob_threshold: float | None = Field(
         default=None,
+        json_schema_extra=_no_null,
         le=0,
         allow_inf_nan=False,
         description=(
@@ -118,6 +128,7 @@ class SpeechForm(BaseModel):
     )
     no_speech_threshold: float | None = Field(
         default=None,
+        json_schema_extra=_no_null,
         ge=0,
         le=1,
         allow_inf_nan=False,
@@ -143,6 +154,7 @@ class SpeechForm(BaseModel):
 class TranscriptionForm(SpeechForm):
     language: str | None = Field(
         default=None,
+        json_schema_extra=_no_null,
         description=(
             "The spoken language as an ISO-639-1 code (`en`) or an English name. "
             "Default: found out from the audio."
@@ -167,6 +179,7 @@ class TranscriptionForm(SpeechForm):
     )
     chunking_strategy: ChunkingStrategy | None = Field(
         default=None,
+        json_schema_extra=_no_null,
         description=(
             "How speech is found before it is transcribed: `auto`, or a `server_vad` object, as "
             "JSON or as fields `chunking_strategy[type]` and so on."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
@@ -10,9 +9,10 @@ from pydantic import BaseModel, Field
 
 from whisper_service.api.errors import WIRE, error_body
 from whisper_service.api.fields import LISTS
-from whisper_service.api.form import SpeechForm
+from whisper_service.api.form import SpeechForm, TranscriptionForm, TranslationForm
 from whisper_service.errors import Fault
 from whisper_service.formats.schema import TranscriptionJson, TranscriptionVerboseJson
+from whisper_service.settings import Settings
 
 Schema = dict[str, Any]
 Responses = dict[int | str, dict[str, Any]]
@@ -134,20 +134,40 @@ def form_body(form: type[SpeechForm]) -> Schema:
     }
 
 
-def add_schemas(document: Schema, *models: type[BaseModel]) -> None:
-    """Put these models into the document's components: FastAPI collects only its own."""
-    schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    for model in models:
-        mode: Literal["validation", "serialization"] = (
-            "validation" if issubclass(model, SpeechForm) else "serialization"
-        )
-        schema = model.model_json_schema(ref_template="#/components/schemas/{model}", mode=mode)
-        schemas.update(schema.pop("$defs", {}))
-        schemas[model.__name__] = _as_form(schema) if issubclass(model, SpeechForm) else schema
+def complete(document: Schema, settings: Settings) -> Schema:
+    """The document that FastAPI made of the routes, with what it cannot see or has dropped."""
+    schemas = document["components"]["schemas"]
+    for form in (TranscriptionForm, TranslationForm):
+        schemas.update(_schemas_of(form, "validation"))
+        schemas[form.__name__] = _as_form(schemas[form.__name__], settings)
+    for body in (TranscriptionJson, TranscriptionVerboseJson):
+        schemas.update(_schemas_of(body, "serialization"))
+    for path in document["paths"].values():
+        for operation in path.values():
+            # FastAPI's own validation error, which no route of ours can answer with
+            operation["responses"].pop("422", None)
+            _restore_nulls(operation["responses"])
+    schemas.pop("HTTPValidationError", None)
+    schemas.pop("ValidationError", None)
+    return document
 
 
-def _as_form(schema: Schema) -> Schema:
-    """The file first, and the lists in the spelling that OpenAI's SDKs send."""
+def _schemas_of(model: type[BaseModel], mode: Literal["validation", "serialization"]) -> Schema:
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}", mode=mode)
+    return {**schema.pop("$defs", {}), model.__name__: schema}
+
+
+def _restore_nulls(responses: Schema) -> None:
+    """FastAPI leaves out nulls, but an error without a `param` still has the key."""
+    for response in responses.values():
+        for content in response.get("content", {}).values():
+            for example in content.get("examples", {}).values():
+                if isinstance(example["value"], dict):
+                    example["value"]["error"].setdefault("param", None)
+
+
+def _as_form(schema: Schema, settings: Settings) -> Schema:
+    """The file first, the lists as OpenAI's SDKs spell them, the limits that are settings."""
     fields = {
         f"{name}[]" if name in LISTS else name: value
         for name, value in schema["properties"].items()
@@ -155,10 +175,14 @@ def _as_form(schema: Schema) -> Schema:
     file = {
         "type": "string",
         "format": "binary",
-        "description": f"The recording, in a container that FFmpeg reads: {SUPPORTED_AUDIO}.",
+        "description": (
+            f"The recording: {SUPPORTED_AUDIO}, of at most {settings.max_upload_bytes} bytes and "
+            f"{settings.max_audio_seconds:g} seconds."
+        ),
     }
+    fields["prompt"]["maxLength"] = settings.max_prompt_chars
     return {
-        **json.loads(json.dumps(schema)),
+        **schema,
         "properties": {"file": file, **fields},
         "required": ["file", *schema["required"]],
     }

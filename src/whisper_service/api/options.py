@@ -57,6 +57,7 @@ def read_request(form: SpeechForm, card: ModelCard, settings: Settings) -> Speec
         speech=_speech(form, settings),
         quality=_quality(form, settings),
         condition_on_previous_text=form.condition_on_previous_text,
+        logprobs=bool(transcription and transcription.include),
         temperatures=(form.temperature,) if form.temperature > 0 else FALLBACK,
     )
     return SpeechRequest(options, form.response_format, granularities)
@@ -76,10 +77,8 @@ def _check_answer(form: TranscriptionForm) -> None:
                 "timestamp_granularities", "with 'word' needs response_format 'verbose_json'."
             )
         raise _not_yet("timestamp_granularities", "word timestamps are", "segment")
-    if form.include:
-        if form.response_format is not ResponseFormat.JSON:
-            raise invalid("include", "needs response_format 'json'.")
-        raise _not_yet("include", "log-probabilities are")
+    if form.include and form.response_format is not ResponseFormat.JSON:
+        raise invalid("include", "needs response_format 'json'.")
     if form.stream:
         raise _not_yet("stream", "streaming is", "false")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,6 +22,7 @@ _STATE_SHAPE = (1, 1, 128)  # the LSTM's hidden and cell state
 _FRAMES_PER_CALL = 1_024  # 33 s: fast, and a recording of hours stays in little memory
 _HYSTERESIS = 0.15  # speech ends this far below the probability at which it begins (Silero's value)
 _LOWEST_END = 0.01
+_REACH_SECONDS = 0.2  # how far one of Whisper's times may reach into the neighbour's speech
 
 
 class SpeechDetector:
@@ -114,6 +116,36 @@ def spans_of_speech(
     return tuple(
         Span(int(start), int(end)) for start, end in zip(padded_starts, padded_ends, strict=True)
     )
+
+
+def snap_to_speech(start: float, end: float, speech: Sequence[Span]) -> tuple[float, float]:
+    """A segment's or word's times without the silence that Whisper counts in at either side.
+
+    Whisper likes to end a segment where the next one starts, so that all of the silence between is
+    part of one of them. Worse, a time that lies a little beyond the seam of a packed window has
+    been mapped to the far side of a silence that was cut out, which can be minutes. So a time in
+    silence, or just inside the neighbour's speech, moves to where this segment's speech is.
+
+    Times only ever move towards each other. Where there is no speech between them they stay.
+
+    Args:
+        start: seconds of the file.
+        end: seconds of the file, not before `start`.
+        speech: what `spans_of_speech` finds with a `prefix_padding_ms` of 0.
+    """
+    first = bisect_right(speech, start * SAMPLE_RATE, key=lambda span: span.end)
+    if first < len(speech) and speech[first].end - start * SAMPLE_RATE < _reach(speech[first]):
+        first += 1
+    last = bisect_left(speech, end * SAMPLE_RATE, key=lambda span: span.start) - 1
+    if last >= 0 and end * SAMPLE_RATE - speech[last].start < _reach(speech[last]):
+        last -= 1
+    if first > last:
+        return start, end
+    return max(start, speech[first].start / SAMPLE_RATE), min(end, speech[last].end / SAMPLE_RATE)
+
+
+def _reach(span: Span) -> float:
+    return min(_REACH_SECONDS * SAMPLE_RATE, len(span) / 2)
 
 
 def _runs_of_speech(

@@ -14,9 +14,8 @@ from whisper_service.domain import SAMPLE_RATE, WINDOW_SAMPLES, Samples, Span, W
 
 JOINED_SAMPLES = 1 * SAMPLE_RATE  # a silence up to this long between two spans stays as it is
 
-_FULL_SAMPLES = (
-    24 * SAMPLE_RATE
-)  # from here on a window may end early, for the sake of a longer silence
+# From here on a window may end early where that is in a longer silence.
+_FULL_SAMPLES = 24 * SAMPLE_RATE
 _EARLIEST_CUT_SAMPLES = 20 * SAMPLE_RATE  # where the search for a quiet place begins
 _SHORTEST_REST_SAMPLES = SAMPLE_RATE  # no cut leaves less than this behind
 _HOP_SAMPLES = SAMPLE_RATE // 100  # loudness is looked at every 10 ms,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import time
@@ -125,7 +126,12 @@ class WhisperEngine:
             raise RuntimeError("the engine is already started")
         began = time.perf_counter()
         # In a thread: the health routes answer meanwhile.
-        self._llm = await asyncio.to_thread(self._build)
+        building = asyncio.ensure_future(asyncio.to_thread(self._build))
+        try:
+            self._llm = await asyncio.shield(building)
+        except asyncio.CancelledError:
+            self._llm = await building  # vLLM cannot be stopped half built: `stop` will end it
+            raise
         built = time.perf_counter()
         await self._llm.collective_rpc(
             "whisper_keep_encoder_outputs", args=(self._encoder_cache_windows,)
@@ -240,13 +246,10 @@ class WhisperEngine:
         """The probability of each language token in a window; stops after the first token."""
         tokens = list(self._vocabulary.languages.values())
         prompt = decoder_prompt(self._vocabulary, request.previous)
-        output = None
-        async for output in self._generate(request, prompt, max_tokens=1, wanted=tokens):
-            pass
-        if output is None:
-            raise ServiceError(Fault.ENGINE_DEAD, "The engine gave no answer.")
+        outputs = self._generate(request, prompt, max_tokens=1, wanted=tokens)
+        logprobs = [output.logprobs async for output in outputs][-1]
         return language_distribution(
-            output.logprobs, self._carriers, tokens, temperature=request.temperature
+            logprobs, self._carriers, tokens, temperature=request.temperature
         )
 
     async def _generate(
@@ -310,6 +313,8 @@ class WhisperEngine:
         if self._llm is not None:
             llm, self._llm = self._llm, None
             await asyncio.to_thread(llm.shutdown)
+            del llm
+            gc.collect()  # its finaliser complains when it runs at the interpreter's very end
 
 
 def _forces_v1_runner() -> bool:

@@ -57,13 +57,18 @@ _COMMON: dict[str, Any] = {
     "generation_config": "vllm",  # the checkpoint's sampling defaults are not for timestamps
     "logprobs_mode": "processed_logprobs",  # what engine.decoding_rules relies on
     "mm_processor_cache_gb": 0.25,  # about 260 windows of features: a retry finds its own again
+    "use_tqdm_on_load": False,
     "disable_log_stats": False,  # vLLM's own series on /metrics
 }
 
 _QUIET = {
     "VLLM_NO_USAGE_STATS": "1",  # no call home
     "DO_NOT_TRACK": "1",
-    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # this process has threads by the time of the fork
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+    "TORCH_LOGS": "-torch._library.triton",  # which says that there is no Triton
+    "PYTHONWARNINGS": "ignore",  # of vLLM's processes: nothing there is for the operator
     "TOKENIZERS_PARALLELISM": "false",
 }
 

@@ -56,7 +56,7 @@ def doubt(measures: Measures, options: QualityOptions) -> Doubt | None:
 
 
 def best(tries: Sequence[Measures], options: QualityOptions) -> int:
-    """Which try to keep when all are doubted: one without a loop if possible, then the likeliest."""
+    """Which try to keep when all are doubted: one without a loop, and of these the likeliest."""
 
     def rank(index: int) -> tuple[bool, float]:
         one = tries[index]

@@ -10,6 +10,7 @@ import pytest
 from starlette.exceptions import HTTPException
 
 from whisper_service.api.errors import WIRE
+from whisper_service.api.failures import FailureMiddleware
 from whisper_service.errors import Fault, ServiceError
 from whisper_service.service.contract import State
 
@@ -104,9 +105,7 @@ async def test_the_frameworks_own_errors_have_the_shape_too(
     error_of(response)
 
 
-async def test_a_failure_in_mid_answer_cuts_the_connection(app, caplog) -> None:
-    from whisper_service.api.failures import FailureMiddleware
-
+async def test_a_failure_in_mid_answer_cuts_the_connection() -> None:
     async def breaks_off(scope, receive, send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         raise RuntimeError
@@ -167,11 +166,7 @@ async def test_the_sdks_own_retry_carries_it_over_a_full_queue(app, transcriber)
             return response
 
     async with httpx2.AsyncClient(transport=Recovering(app)) as http_client:
-        sdk = openai.AsyncOpenAI(
-            api_key="none", base_url="http://test/v1", http_client=http_client
-        )
+        sdk = openai.AsyncOpenAI(api_key="none", base_url="http://test/v1", http_client=http_client)
         result = await sdk.audio.transcriptions.create(file=b"x", model="whisper-1")
     assert result.text == "Hello, world."
     assert waited == ["2", None]
-
-

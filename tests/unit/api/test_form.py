@@ -112,7 +112,6 @@ WRONG = [
      "verbose_json"),
     ({"timestamp_granularities[]": "word", "response_format": "verbose_json"},
      "timestamp_granularities", "unsupported_value", "not supported yet"),
-    ({"include[]": "logprobs"}, "include", "unsupported_value", "not supported yet"),
     ({"include[]": "logprobs", "response_format": "text"}, "include", "invalid_value", "'json'"),
     ({"include[]": "everything"}, "include", "invalid_value", "'logprobs'"),
     ({"chunking_strategy": "manual"}, "chunking_strategy", "invalid_value", "server_vad"),

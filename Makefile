@@ -1,0 +1,34 @@
+# The whole vocabulary: install, demo, serve, test, check, bench.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: install demo serve test check bench
+
+install: $(INSTALLED) ## Everything into .venv; does nothing when it is up to date.
+
+$(INSTALLED): requirements/dev.txt pyproject.toml scripts/install.py
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is needed and not there"; exit 1; }
+	@test -x $(BIN)/python || { echo "==> creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@$(BIN)/python scripts/install.py
+	@touch $@
+
+demo: install ## Starts the service, transcribes real speech through the OpenAI SDK, stops it.
+	@$(BIN)/python scripts/demo.py
+
+serve: install ## Runs the service until Ctrl-C; WHISPER_HOST and WHISPER_PORT say where.
+	@$(BIN)/python -m whisper_service
+
+test: check ## All tests, with the real engine.
+	@$(BIN)/python -m pytest -m engine
+
+check: install ## Lint, types, unit tests: under a minute.
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo >/dev/null || $(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m pytest -m "not engine" -n 2 --dist loadfile -q
+
+bench: install ## Speed beside faster-whisper's, in one run.
+	@$(BIN)/python scripts/bench.py

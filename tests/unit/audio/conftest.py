@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import importlib.util
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from whisper_service.audio.decode import DecodeLimits, decode
+from whisper_service.domain import Samples
+
+Encoder = Callable[..., bytes]
+
+
+def encode_audio(
+    signal: NDArray[np.float64],
+    *,
+    container: str,
+    codec: str,
+    rate: int,
+    layout: str = "mono",
+    sample_format: str | None = None,
+    with_video: bool = False,
+    options: dict[str, str] | None = None,
+) -> bytes:
+    """A media file that holds `signal` (float[n] or float[channels, n]) as its audio track."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=container, options=options or {}) as output:
+        picture = None
+        if with_video:
+            picture = output.add_stream("mpeg4", rate=10)
+            picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+        sound = output.add_stream(codec, rate=rate, layout=layout)
+        if sample_format:
+            sound.codec_context.format = sample_format
+        channels = sound.codec_context.layout.nb_channels
+        planes = np.broadcast_to(signal, (channels, signal.shape[-1])).astype(np.float32)
+        for first in range(0, planes.shape[1], rate // 10):  # a tenth of a second at a time
+            piece = np.ascontiguousarray(planes[:, first : first + rate // 10])
+            frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout=layout)
+            frame.sample_rate = rate
+            frame.pts = first
+            output.mux(sound.encode(frame))
+            if picture is not None:
+                image = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8), "rgb24")
+                output.mux(picture.encode(image))
+        output.mux(sound.encode(None))
+        if picture is not None:
+            output.mux(picture.encode(None))
+    return file.getvalue()
+
+
+@pytest.fixture(scope="session")
+def encode() -> Encoder:
+    return encode_audio
+
+
+@pytest.fixture(scope="session")
+def recordings() -> dict[str, Samples]:
+    """Real speech, by language and clip: "en/counting"."""
+    package = importlib.util.find_spec("pytest_audioeval")
+    assert package is not None
+    assert package.origin is not None
+    folder = Path(package.origin).parent / "samples" / "audio"
+    limits = DecodeLimits(max_seconds=60, timeout_seconds=10)
+    clips = {}
+    for path in sorted(folder.glob("*/*.wav")):
+        with path.open("rb") as file:
+            clips[f"{path.parent.name}/{path.stem}"] = decode(file, limits)
+    return clips
