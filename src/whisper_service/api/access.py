@@ -55,5 +55,5 @@ def _record(scope: Scope, status: int, seconds: float) -> None:
     metrics.REQUEST_SECONDS.labels(route).observe(seconds)
     # Quoted, because a decoded path can hold line breaks, and with them forged log lines.
     path = quote(scope["path"][:_PATH_CHARS])
-    level = logging.DEBUG if route in _PROBES and status < 500 else logging.INFO
+    level = logging.DEBUG if route in _PROBES else logging.INFO
     log.log(level, "%s %s %d %.1f ms", scope["method"], path, status, seconds * 1000)

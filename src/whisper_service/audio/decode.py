@@ -149,13 +149,14 @@ def _decode_stream(container: Any, stream: Any, limits: DecodeLimits, watch: _Wa
             continue
         good += 1
         for frame in frames:
+            collected.check_room_for(frame)
             collected.add(*mixdown.push(frame))
     watch.check()
     for frame in _held_back(codec):
         collected.add(*mixdown.push(frame))
     collected.add(*mixdown.flush())
-    if damaged > good:
-        _refuse(f"The file is damaged: {damaged} of its {good + damaged} packets are unreadable.")
+    if damaged > good or not collected.count:
+        _refuse(f"The file's audio is empty or too damaged to be read. {_ACCEPTED}")
     if damaged:
         logger.info("%d of an upload's %d packets were damaged", damaged, good + damaged)
     return collected.joined()
@@ -249,13 +250,20 @@ class _Collector:
         self._max_seconds = max_seconds
         self._max_samples = int(max_seconds * SAMPLE_RATE)
         self._blocks: list[Samples] = []
-        self._count = 0
+        self.count = 0
+
+    def check_room_for(self, frame: Any) -> None:
+        """Refuses a frame before it is resampled: a single one can hold hours at a low rate."""
+        self._check(int(frame.samples / max(frame.sample_rate, 1) * SAMPLE_RATE))
+
+    def _check(self, count: int) -> None:
+        if self.count + count > self._max_samples:
+            message = f"The audio is longer than {self._max_seconds:g} s."
+            raise ServiceError(Fault.AUDIO_TOO_LONG, message, "file")
 
     def add(self, *pieces: Samples) -> None:
         for piece in pieces:
-            if self._count + len(piece) > self._max_samples:
-                message = f"The audio is longer than {self._max_seconds:g} s."
-                raise ServiceError(Fault.AUDIO_TOO_LONG, message, "file")
+            self._check(len(piece))
             np.nan_to_num(piece, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
             np.clip(piece, -1.0, 1.0, out=piece)
             self._append(piece)
@@ -263,19 +271,19 @@ class _Collector:
     def _append(self, piece: Samples) -> None:
         done = 0
         while done < len(piece):
-            at = self._count % _BLOCK_SAMPLES
+            at = self.count % _BLOCK_SAMPLES
             if at == 0:
                 self._blocks.append(np.empty(_BLOCK_SAMPLES, np.float32))
             count = min(len(piece) - done, _BLOCK_SAMPLES - at)
             self._blocks[-1][at : at + count] = piece[done : done + count]
-            self._count += count
+            self.count += count
             done += count
 
     def joined(self) -> Samples:
         """All samples, in order. The blocks are given up while they are copied."""
-        samples = np.empty(self._count, np.float32)
+        samples = np.empty(self.count, np.float32)
         self._blocks.reverse()
-        for start in range(0, self._count, _BLOCK_SAMPLES):
-            end = min(start + _BLOCK_SAMPLES, self._count)
+        for start in range(0, self.count, _BLOCK_SAMPLES):
+            end = min(start + _BLOCK_SAMPLES, self.count)
             samples[start:end] = self._blocks.pop()[: end - start]
         return samples

@@ -13,12 +13,13 @@ the *carriers*, lowered by `CARRIER_SHIFT` so that they take no probability away
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from whisper_service.domain import Task
 from whisper_service.whisper.vocabulary import Vocabulary
 
 CARRIER_SHIFT = 100.0  # e**-100 of probability is none in float32
@@ -49,7 +50,7 @@ class BatchState:
 
     position: tokens that the row has generated.
     language: the token that must come first; NO_TOKEN: the likeliest language.
-    task: the token that must come second.
+    task: the token that must come second; NO_TOKEN: <|transcribe|>.
     sampled: rows with a temperature above 0.
     exempt: rows that are not Whisper's to rule (the engine's own dummy runs).
     last, before_last: int64[rows], the latest two tokens of the text, language and task not among
@@ -73,9 +74,14 @@ class DecodingRules:
     def __init__(self, vocabulary: Vocabulary, device: torch.device | str) -> None:
         self._vocabulary = vocabulary
         self._carriers = Carriers.of(vocabulary)
-        self._suppressed = torch.tensor(vocabulary.suppressed, device=device)
-        self._suppressed_at_begin = torch.tensor(vocabulary.suppressed_at_begin, device=device)
-        self._languages = torch.tensor(list(vocabulary.languages.values()), device=device)
+        self._default_task = vocabulary.tasks.get(Task.TRANSCRIBE, NO_TOKEN)
+
+        def ids(tokens: Iterable[int]) -> Tensor:
+            return torch.tensor(list(tokens), dtype=torch.int64, device=device)
+
+        self._suppressed = ids(vocabulary.suppressed)
+        self._suppressed_at_begin = ids(vocabulary.suppressed_at_begin)
+        self._languages = ids(vocabulary.languages.values())
         count = vocabulary.size - vocabulary.timestamp_begin
         self._timestamps = torch.arange(count, device=device) + vocabulary.timestamp_begin
 
@@ -100,7 +106,7 @@ class DecodingRules:
         if text:
             self._rule_text(logits, state, begin)
         if second:
-            self._force(logits, second, [state.task[row] for row in second])
+            self._force(logits, second, [self._task(state.task[row]) for row in second])
         if first and prefix and raw is not None:
             self._choose_language(logits, first, [state.language[row] for row in first], raw)
         text_rows = set(text)
@@ -117,8 +123,11 @@ class DecodingRules:
         return _RawNumbers(
             total=torch.logsumexp(picked, dim=-1),
             no_speech=picked[:, self._vocabulary.no_speech],
-            languages=picked[:, self._languages] if len(self._languages) else picked[:, :0],
+            languages=picked[:, self._languages],
         )
+
+    def _task(self, wanted: int) -> int:
+        return self._default_task if wanted == NO_TOKEN else wanted
 
     def _force(self, logits: Tensor, rows: Sequence[int], tokens: Sequence[int]) -> None:
         logits[rows] = _NEVER

@@ -44,7 +44,9 @@ class WhisperLogitsProcessor(LogitsProcessor):  # type: ignore[misc]  # vLLM is 
         slots = [int(slot) for slot in ctx.idx_mapping_np]
         known = [self._slots.get(slot) for slot in slots]
         prompt = self._states.prompt_len.np[ctx.idx_mapping_np]
-        position = (ctx.seq_lens_upper_bound_np - prompt).astype(np.int64).tolist()
+        # A captured CUDA graph may have more rows than there are requests: zeros follow.
+        total = ctx.seq_lens_upper_bound_np[: len(slots)]
+        position = (total - prompt).astype(np.int64).tolist()
         last, before_last, latest_timestamp = self._history(ctx.expanded_idx_mapping)
         state = BatchState(
             position=position,

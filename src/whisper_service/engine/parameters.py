@@ -16,7 +16,7 @@ _KEY = "whisper"
 
 @dataclass(frozen=True)
 class RuleParameters:
-    """One request's part in the rules; NO_TOKEN: nothing is forced."""
+    """One request's part in the rules; NO_TOKEN: the likeliest language, <|transcribe|>."""
 
     language: int = NO_TOKEN
     task: int = NO_TOKEN

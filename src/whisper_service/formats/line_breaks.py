@@ -42,7 +42,8 @@ _MAY_BE_FIRST = frozenset("¡¿@#&§¶＠＃＆※'\"＇＂")  # punctuation tha
 # Lao vowels that are written before their consonant.
 _NOT_LAST = frozenset("¡¿@#&§¶＠＃＆※'\"＇＂เแโใไເແໂໃໄ")
 
-_VIRAMA = 9  # combining class: joins the consonant before it to the one after it
+_VIRAMA = 9  # combining class: joins the consonant before it to the one after it ...
+_ASAT = "\u103a"  # ... but for the Burmese one, which only silences
 # A consonant that carries one of these ends a syllable: Thai, Lao, Burmese.
 _SYLLABLE_ENDS = frozenset("\u0e4c\u0ecc\u1039\u103a")
 
@@ -219,7 +220,7 @@ def _is_character_bound(text: str, position: int, flags: set[int]) -> bool:
         category in _MARKS
         or category in _INVISIBLE
         or unicodedata.category(before) in _INVISIBLE
-        or unicodedata.combining(before) == _VIRAMA
+        or (unicodedata.combining(before) == _VIRAMA and before != _ASAT)
         or _EMOJI_MODIFIERS[0] <= after <= _EMOJI_MODIFIERS[1]
         or _is_within(after, _JOINING_JAMO)
         or after in "\uff9e\uff9f"

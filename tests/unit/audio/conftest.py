@@ -39,8 +39,9 @@ def encode_audio(
             sound.codec_context.format = sample_format
         channels = sound.codec_context.layout.nb_channels
         planes = np.broadcast_to(signal, (channels, signal.shape[-1])).astype(np.float32)
-        for first in range(0, planes.shape[1], rate // 10):  # a tenth of a second at a time
-            piece = np.ascontiguousarray(planes[:, first : first + rate // 10])
+        step = rate // 10 if with_video else rate  # one picture every tenth of a second
+        for first in range(0, planes.shape[1], step):
+            piece = np.ascontiguousarray(planes[:, first : first + step])
             frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout=layout)
             frame.sample_rate = rate
             frame.pts = first
@@ -64,8 +65,8 @@ def recordings() -> dict[str, Samples]:
     """Real speech, by language and clip: "en/counting"."""
     package = importlib.util.find_spec("pytest_audioeval")
     assert package is not None
-    assert package.origin is not None
-    folder = Path(package.origin).parent / "samples" / "audio"
+    assert package.submodule_search_locations
+    folder = Path(package.submodule_search_locations[0]) / "samples" / "audio"
     limits = DecodeLimits(max_seconds=60, timeout_seconds=10)
     clips = {}
     for path in sorted(folder.glob("*/*.wav")):

@@ -9,6 +9,7 @@ import socket
 import struct
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,13 +49,10 @@ def tone(rate: int, seconds: float = 1.0, hertz: float = 440.0) -> np.ndarray:
     return 0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)
 
 
-def babble(rate: int, seconds: float = 2.0) -> np.ndarray:
-    """A signal that looks the same nowhere, so that a delay shows: noise below 3 kHz."""
-    n = round(seconds * rate)
-    spectrum = np.fft.rfft(np.random.default_rng(7).standard_normal(n))
-    spectrum[np.fft.rfftfreq(n, 1 / rate) > 3000] = 0
-    noise = np.fft.irfft(spectrum, n)
-    return 0.5 * noise / np.abs(noise).max()
+def sweep(rate: int, seconds: float = 2.0) -> np.ndarray:
+    """A tone that rises from 200 to 3,000 Hz: it looks the same nowhere, so that a delay shows."""
+    t = np.arange(round(seconds * rate)) / rate
+    return 0.5 * np.sin(2 * np.pi * (200 * t + 1400 * t**2 / seconds))
 
 
 def resampled_by_ffmpeg(signal: np.ndarray, rate: int) -> Samples:
@@ -73,7 +71,7 @@ def delay(decoded: Samples, original: Samples) -> int:
     size = len(decoded) + len(original)
     spectrum = np.fft.rfft(decoded, size) * np.conj(np.fft.rfft(original, size))
     lag = int(np.fft.irfft(spectrum, size).argmax())
-    return lag if lag < size // 2 else lag - size
+    return lag if lag < len(decoded) else lag - size
 
 
 def wav(
@@ -105,7 +103,7 @@ LOSSLESS = [
 
 @pytest.mark.parametrize(("container", "codec", "sample_format"), LOSSLESS)
 def test_lossless_audio_comes_out_as_it_went_in(encode, container, codec, sample_format):
-    signal = babble(SAMPLE_RATE)
+    signal = sweep(SAMPLE_RATE)
     data = encode(
         signal, container=container, codec=codec, rate=SAMPLE_RATE, sample_format=sample_format
     )
@@ -176,8 +174,8 @@ LOSSY = [
 def test_lossy_audio_keeps_its_sound_its_length_and_its_time(
     encode, container, codec, rate, lag, excess
 ):
-    original = babble(SAMPLE_RATE)
-    samples = read(encode(babble(rate), container=container, codec=codec, rate=rate))
+    original = sweep(SAMPLE_RATE)
+    samples = read(encode(sweep(rate), container=container, codec=codec, rate=rate))
     assert 0 <= len(samples) - len(original) + 2 <= excess
     assert delay(samples, original) == pytest.approx(lag, abs=16)  # 1 ms
     shifted = samples[delay(samples, original) :][: len(original)] if lag else samples
@@ -185,11 +183,20 @@ def test_lossy_audio_keeps_its_sound_its_length_and_its_time(
     assert np.corrcoef(shifted[:common], original[:common])[0, 1] > 0.9
 
 
+@pytest.mark.parametrize("layout", ["mono", "stereo"])
+@pytest.mark.parametrize("rate", [8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000])
+def test_every_kind_of_mp3_is_known_by_its_frames(encode, rate, layout):
+    data = encode(sweep(rate), container="mp3", codec="libmp3lame", rate=rate, layout=layout)
+    without_tag = data[data.index(b"\xff") :]
+    for upload in (without_tag, bytes(2000) + without_tag, b"junk" * 1000 + without_tag):
+        assert len(read(upload)) == pytest.approx(2 * SAMPLE_RATE, abs=0.2 * SAMPLE_RATE)
+
+
 @pytest.mark.parametrize(("container", "codec"), [("mp4", "aac"), ("matroska", "libopus")])
 def test_the_audio_track_of_a_video_is_read_and_no_picture_is_decoded(encode, container, codec):
-    data = encode(babble(48000), container=container, codec=codec, rate=48000, with_video=True)
+    data = encode(sweep(48000), container=container, codec=codec, rate=48000, with_video=True)
     samples = read(data)
-    assert delay(samples, babble(SAMPLE_RATE)) == pytest.approx(0, abs=16)
+    assert delay(samples, sweep(SAMPLE_RATE)) == pytest.approx(0, abs=16)
 
 
 def test_a_recording_whose_rate_and_layout_change_on_the_way_is_read_whole(encode):
@@ -251,20 +258,31 @@ def test_a_tenth_of_a_second_is_enough_and_less_is_too_short(encode):
     frames = b"\x01\x00" * 1600
     assert len(read(wav(frames))) == 1600
     assert refusal(wav(frames[:-2])).fault is Fault.AUDIO_TOO_SHORT
-    assert refusal(wav(b"")).fault is Fault.AUDIO_TOO_SHORT
+    assert refusal(wav(b"")).fault is Fault.UNREADABLE_AUDIO
 
 
-def test_a_small_upload_that_holds_an_hour_is_refused_before_it_is_decoded_whole(encode):
-    hour = np.zeros(3600 * 8000)
-    upload = io.BytesIO(encode(hour, container="flac", codec="flac", rate=8000))
-    reads: list[int] = []
-    original = upload.read
-    upload.read = lambda size=-1: reads.append(size) or original(size)  # type: ignore[method-assign]
+def test_a_small_upload_that_holds_much_audio_is_refused_before_it_is_decoded_whole(encode):
+    half_an_hour = np.zeros(1800 * 8000, np.float32)
+    upload = io.BytesIO(encode(half_an_hour, container="flac", codec="flac", rate=8000))
     with pytest.raises(ServiceError) as caught:
         decode(upload, DecodeLimits(max_seconds=60, timeout_seconds=20))
     assert caught.value.fault is Fault.AUDIO_TOO_LONG
     assert "60 s" in caught.value.message
     assert upload.tell() < len(upload.getvalue()) / 2
+
+
+def test_a_single_packet_that_holds_hours_is_refused_before_it_is_resampled(encode):
+    frame = av.AudioFrame.from_ndarray(np.zeros((1, 4000 * 3600), np.uint8), "u8", "mono")
+    frame.sample_rate = 4000
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as output:
+        output.mux(output.add_stream("pcm_u8", rate=4000, layout="mono").encode(frame))
+    tracemalloc.start()
+    error = refusal(file.getvalue(), DecodeLimits(max_seconds=60, timeout_seconds=20))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert error.fault is Fault.AUDIO_TOO_LONG
+    assert peak < 10_000_000
 
 
 @pytest.mark.parametrize("claimed", [0, 10, 0x7FFFFFFF, 0xFFFFFFFF])
@@ -332,10 +350,10 @@ def test_decoding_stops_soon_after_it_was_cancelled(encode):
     ],
 )
 def test_a_truncated_file_gives_what_is_there(encode, container, codec, rate):
-    data = encode(babble(rate, 4), container=container, codec=codec, rate=rate)
+    data = encode(sweep(rate, 4), container=container, codec=codec, rate=rate)
     samples = read(data[: len(data) // 2])
-    assert len(samples) == pytest.approx(2 * SAMPLE_RATE, rel=0.2)
-    assert delay(samples, babble(SAMPLE_RATE, 4)) < 400
+    assert len(samples) == pytest.approx(2 * SAMPLE_RATE, abs=1.1 * SAMPLE_RATE)  # a page of Ogg
+    assert delay(samples, sweep(SAMPLE_RATE, 4)) < 400
 
 
 @pytest.mark.parametrize(
@@ -349,36 +367,33 @@ def test_a_truncated_file_gives_what_is_there(encode, container, codec, rate):
     ],
 )
 def test_a_damaged_place_costs_little_more_than_itself(encode, container, codec, rate):
-    data = bytearray(encode(babble(rate, 6), container=container, codec=codec, rate=rate))
+    data = bytearray(encode(sweep(rate, 6), container=container, codec=codec, rate=rate))
     middle = len(data) // 2
     data[middle : middle + 700] = np.random.default_rng(3).bytes(700)
     samples = read(bytes(data))
-    assert len(samples) == pytest.approx(6 * SAMPLE_RATE, abs=1.2 * SAMPLE_RATE)
-    original = babble(SAMPLE_RATE, 6)
-    tail, tail_length = original[-SAMPLE_RATE:], SAMPLE_RATE
-    found = np.correlate(samples[-2 * tail_length :], tail, mode="valid").max()
-    assert found > 0.8 * np.dot(tail, tail)
+    assert len(samples) == pytest.approx(6 * SAMPLE_RATE, abs=2.1 * SAMPLE_RATE)
+    original = sweep(SAMPLE_RATE, 6)
+    end = original[-SAMPLE_RATE:]
+    found = samples[delay(samples, end) :][: len(end)]
+    assert np.corrcoef(found, end[: len(found)])[0, 1] > 0.9
 
 
-def test_what_follows_a_damaged_packet_keeps_its_time(encode, monkeypatch):
-    data = encode(babble(48000, 3), container="webm", codec="libopus", rate=48000)
+def test_what_follows_a_damaged_packet_keeps_its_time(encode):
+    data = encode(sweep(48000, 3), container="mp4", codec="aac", rate=48000)
     whole = read(data)
     broken = bytearray(data)
-    first_byte_of_a_packet = _simple_blocks(data)[70]
-    broken[first_byte_of_a_packet : first_byte_of_a_packet + 4] = b"\xff\xff\xff\xff"
+    with av.open(io.BytesIO(data)) as container:
+        packet = bytes([*container.demux()][70])
+    at = data.index(packet)
+    broken[at : at + len(packet)] = b"\xaa" * len(packet)
     samples = read(bytes(broken))
-    assert len(samples) == pytest.approx(len(whole), abs=SAMPLE_RATE // 50)
-    assert delay(samples[-SAMPLE_RATE:], whole[-SAMPLE_RATE:]) == pytest.approx(0, abs=320)
-
-
-def _simple_blocks(webm: bytes) -> list[int]:
-    """Where the packets of a WebM file with one track begin."""
-    with av.open(io.BytesIO(webm)) as container:
-        return [packet.pos for packet in container.demux() if packet.size]
+    assert abs(len(samples) - len(whole)) <= 1
+    assert not np.array_equal(samples, whole)
+    assert abs(delay(samples[-SAMPLE_RATE:], whole[-SAMPLE_RATE:])) <= 1
 
 
 def test_a_file_of_which_nothing_can_be_decoded_is_refused(encode):
-    data = bytearray(encode(babble(16000), container="flac", codec="flac", rate=16000))
+    data = bytearray(encode(sweep(16000), container="flac", codec="flac", rate=16000))
     data[200:] = np.random.default_rng(0).bytes(len(data) - 200)
     error = refusal(bytes(data))
     assert error.fault is Fault.UNREADABLE_AUDIO
@@ -453,7 +468,7 @@ def test_no_damage_makes_anything_but_samples_or_a_refusal(encode, seed, capfd):
         ("mp4", "aac", 16000),
         ("webm", "libopus", 48000),
     ][seed % 6]
-    data = bytearray(encode(babble(rate, 0.5), container=container, codec=codec, rate=rate))
+    data = bytearray(encode(sweep(rate, 0.5), container=container, codec=codec, rate=rate))
     for at in random.integers(0, len(data), 40):
         data[at] = random.integers(0, 256)
     for at in random.integers(0, min(len(data), 300), 5):  # headers, above all
@@ -580,7 +595,7 @@ def test_the_canary_notices_when_it_is_opened(canary):
 
 
 def test_uploads_are_decoded_beside_one_another(encode):
-    data = encode(babble(48000, 5), container="webm", codec="libopus", rate=48000)
+    data = encode(sweep(48000, 5), container="webm", codec="libopus", rate=48000)
     expected = read(data)
     results: list[Samples] = []
     threads = [threading.Thread(target=lambda: results.append(read(data))) for _ in range(4)]

@@ -1,25 +1,22 @@
 from __future__ import annotations
 
-import math
 import random
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
-from whisper_service.engine.decoding_rules import NO_TOKEN, BatchState, Carriers, DecodingRules
+from whisper_service.engine.decoding_rules import NO_TOKEN, DecodingRules
 from whisper_service.whisper.vocabulary import Vocabulary
 
+from .rows import assert_read_alike, state_of
 from .whispers_rules import (
     Row,
     assert_well_timed,
     decode_a_while,
     english_only,
-    is_close_call,
     multilingual,
-    read_slowly,
     some_logits,
 )
 
@@ -29,24 +26,7 @@ VOCABULARIES = {
     "nothing is suppressed at the begin": multilingual(suppressed_at_begin=()),
 }
 
-any_vocabulary = pytest.mark.parametrize(
-    "vocabulary", VOCABULARIES.values(), ids=[*VOCABULARIES]
-)
-
-
-def state_of(vocabulary: Vocabulary, rows: list[Row]) -> BatchState:
-    texts = [row.generated[vocabulary.prefix_length :] for row in rows]
-    timestamps = [[t for t in text if vocabulary.is_timestamp(t)] for text in texts]
-    return BatchState(
-        position=[len(row.generated) for row in rows],
-        language=[row.language for row in rows],
-        task=[row.task for row in rows],
-        sampled=[index for index, row in enumerate(rows) if row.ruled and row.temperature > 0],
-        exempt=[index for index, row in enumerate(rows) if not row.ruled],
-        last=torch.tensor([text[-1] if text else NO_TOKEN for text in texts]),
-        before_last=torch.tensor([text[-2] if len(text) > 1 else NO_TOKEN for text in texts]),
-        latest_timestamp=torch.tensor([max(each, default=NO_TOKEN) for each in timestamps]),
-    )
+any_vocabulary = pytest.mark.parametrize("vocabulary", VOCABULARIES.values(), ids=[*VOCABULARIES])
 
 
 def some_rows(chance: random.Random, vocabulary: Vocabulary, lengths: list[int]) -> list[Row]:
@@ -64,30 +44,8 @@ def some_rows(chance: random.Random, vocabulary: Vocabulary, lengths: list[int])
     return rows
 
 
-def carried(vocabulary: Vocabulary, row: Row) -> set[int]:
-    """Tokens whose logits are a message to the caller, in this row."""
-    carriers = Carriers.of(vocabulary)
-    first = {carriers.no_speech, carriers.raw_total} if not row.generated else set()
-    languages = set(vocabulary.languages.values()) if not row.generated else set()
-    total = {carriers.allowed_total} if row.temperature > 0 or languages else set()
-    return first | languages | total
-
-
-def assert_read_alike(vocabulary: Vocabulary, raw: Tensor, ruled: Tensor, row: Row) -> None:
-    if not row.ruled:
-        assert torch.equal(ruled, raw)
-        return
-    if is_close_call(vocabulary, raw.tolist(), row):
-        return
-    expected = read_slowly(vocabulary, raw.tolist(), row)
-    messages = carried(vocabulary, row) - set(expected)
-    for token, logit in enumerate(ruled.tolist()):
-        if token not in messages:
-            wanted = expected.get(token, -math.inf)
-            assert logit == pytest.approx(wanted, abs=1e-4), f"token {token} of {row}"
-
-
 @any_vocabulary
+@settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     lengths=st.lists(st.integers(0, 20), min_size=1, max_size=8),
@@ -108,6 +66,7 @@ def test_a_batch_is_ruled_as_a_slow_reader_of_whisper_rules_each_row(
 
 
 @any_vocabulary
+@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**32), temperature=st.sampled_from((0.0, 0.2, 1.0)))
 def test_whatever_the_model_says_the_timestamps_come_in_order_and_in_pairs(
     vocabulary: Vocabulary, seed: int, temperature: float

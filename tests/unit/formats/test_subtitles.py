@@ -383,6 +383,15 @@ def test_several_cues_share_a_segments_time_by_its_words_times() -> None:
     assert second.end == 20_000
 
 
+def test_a_cue_of_quick_words_stays_on_the_screen_while_nobody_speaks() -> None:
+    texts = re.findall(r"\s*\S+", TWO_CUES)
+    count = len(" ".join(make_cues([segment(TWO_CUES)], OPTIONS)[0].lines).split())
+    quick = [word(text, 10.0, 10.3) for text in texts[:count]]
+    late = [word(text, 12.0, 13.0) for text in texts[count:]]
+    cues = make_cues([segment(TWO_CUES, 10.0, 13.0, (*quick, *late))], OPTIONS)
+    assert spans(cues) == [(10_000, 10_700), (12_000, 13_000)]
+
+
 def test_words_that_are_not_the_segments_text_are_not_believed() -> None:
     wrong = (word(" Something", 10, 11), word(" else.", 11, 12))
     assert spans(make_cues([segment(TWO_CUES, 10.0, 20.0, wrong)], OPTIONS)) == spans(
