@@ -13,6 +13,7 @@ from tests.conftest import Clip
 from tests.integration.test_contract import wav
 
 RATE = 24_000
+FOX = "the quick brown fox jumps over the lazy dog"
 
 
 def samples_of(clip: Clip) -> np.ndarray:

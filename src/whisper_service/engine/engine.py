@@ -128,15 +128,12 @@ class WhisperEngine:
         # In a thread: the health routes answer meanwhile.
         building = asyncio.ensure_future(asyncio.to_thread(self._build))
         try:
-            self._llm = await asyncio.shield(building)
+            await asyncio.shield(building)
         except asyncio.CancelledError:
-            self._llm = await building  # vLLM cannot be stopped half built: `stop` will end it
+            await building  # vLLM cannot be stopped half built: `stop` will end it
             raise
         built = time.perf_counter()
-        await self._llm.collective_rpc(
-            "whisper_keep_encoder_outputs", args=(self._encoder_cache_windows,)
-        )
-        facts = await self._read_facts()
+        facts = await self._prepare_worker()
         await self._warm_up()
         warm = time.perf_counter()
         logger.info("engine built in %.1f s, warmed up in %.1f s", built - began, warm - built)
@@ -155,16 +152,20 @@ class WhisperEngine:
             **self._overrides,
         }
 
-    def _build(self) -> Any:
+    def _build(self) -> None:
         for name, value in self._profile.environment.items():
             os.environ.setdefault(name, value)
         # vLLM reads its environment when it is imported, and takes seconds to import.
         from vllm import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        return AsyncLLM.from_engine_args(AsyncEngineArgs(**self.engine_arguments()))
+        # Not returned: the thread's future would keep the engine alive beyond its end.
+        self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**self.engine_arguments()))
 
-    async def _read_facts(self) -> EngineFacts:
+    async def _prepare_worker(self) -> EngineFacts:
+        await self._llm.collective_rpc(
+            "whisper_keep_encoder_outputs", args=(self._encoder_cache_windows,)
+        )
         config = self._llm.vllm_config
         backends = await self._llm.collective_rpc("whisper_attention_backends")
         return EngineFacts(

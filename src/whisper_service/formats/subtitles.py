@@ -65,8 +65,10 @@ def make_cues(segments: Iterable[Segment], options: SubtitleOptions) -> list[Cue
         if index + 1 < len(laid_out):
             end = min(end, milliseconds(laid_out[index + 1][0].start))
         end = max(end, start + len(blocks))  # at the very least a millisecond each
-        clock = _clock(segment, text, start, end)
-        cues += _share(blocks, clock, start, end, shortest)
+        if len(blocks) == 1:
+            cues.append(Cue(start, end, blocks[0].lines))
+        else:
+            cues += _share(blocks, _clock(segment, text, start, end), start, end, shortest)
         free_from = end
     return cues
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from tokenizers import Tokenizer
@@ -13,8 +14,12 @@ class TextTokenizer:
     """A checkpoint's tokenizer for plain text."""
 
     def __init__(self, tokenizer: Tokenizer, vocabulary: Vocabulary) -> None:
-        self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
         # What looks like a special token in a prompt is text, else a user could end the prompt.
+        # Many checkpoints have their timestamps as added tokens that are not called special.
+        content = json.loads(tokenizer.to_str())
+        for token in content["added_tokens"]:
+            token["special"] = True
+        self._tokenizer = Tokenizer.from_str(json.dumps(content))
         self._tokenizer.encode_special_tokens = True
         self._end_of_text = vocabulary.end_of_text
 

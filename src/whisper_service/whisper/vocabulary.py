@@ -8,11 +8,12 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from whisper_service.domain import TIME_PRECISION, Task
+from whisper_service.domain import TIME_PRECISION, WINDOW_SECONDS, Task
 from whisper_service.languages import LANGUAGES
 
 _NO_SPEECH_NAMES = ("<|nospeech|>", "<|nocaptions|>")  # newer and older spelling of one token
 _MULTILINGUAL_VOCABULARY = 51_865  # openai/whisper, model.py: is_multilingual
+_TIMESTAMPS = round(WINDOW_SECONDS / TIME_PRECISION) + 1  # <|0.00|> … <|30.00|>
 _MAX_INITIAL_TIMESTAMP = 50  # one second: openai/whisper, decoding.py, max_initial_timestamp
 # Symbols that are written but not spoken (openai/whisper, tokenizer.py, non_speech_tokens).
 _NON_SPEECH_SYMBOLS = (
@@ -31,7 +32,7 @@ class UnsuitableCheckpointError(ValueError):
 class Vocabulary:
     """Token ids of one checkpoint. Plain data: it travels to the engine's process as JSON."""
 
-    size: int
+    size: int  # up to <|30.00|>: what a fine-tune adds beyond is no time and no text
     end_of_text: int
     start_of_transcript: int
     start_of_previous: int
@@ -78,7 +79,8 @@ def read_vocabulary(
         UnsuitableCheckpointError: a token is missing without which there are no timestamps.
     """
     size = int(config["vocab_size"])
-    multilingual = bool(generation.get("is_multilingual", size >= _MULTILINGUAL_VOCABULARY))
+    said = generation.get("is_multilingual")
+    multilingual = size >= _MULTILINGUAL_VOCABULARY if said is None else bool(said)
     languages = _languages(tokenizer, generation) if multilingual else {}
     tasks = {task.value: _id(tokenizer, f"<|{task}|>") for task in Task} if multilingual else {}
     timestamp_begin = _id(tokenizer, "<|0.00|>", default=_after_no_timestamps(tokenizer))
@@ -90,7 +92,7 @@ def read_vocabulary(
         begin = [tokenizer.encode(" ", add_special_tokens=False).ids[0], end]
     initial = generation.get("max_initial_timestamp_index")
     return Vocabulary(
-        size=size,
+        size=min(size, timestamp_begin + _TIMESTAMPS),
         end_of_text=end,
         start_of_transcript=_id(tokenizer, "<|startoftranscript|>"),
         start_of_previous=_id(tokenizer, "<|startofprev|>"),

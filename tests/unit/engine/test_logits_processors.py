@@ -49,7 +49,7 @@ class Batch(RuleBasedStateMachine):
 
     @precondition(lambda self: len(self.requests) < SLOTS)
     @rule(
-        rules=st.none() | some_rules,
+        rules=some_rules | some_rules | st.none(),
         temperature=st.sampled_from((0.0, 0.2, 1.0)),
         prompt=st.integers(1, 20),
         resumed_after=st.just(0) | st.integers(0, 12),
@@ -71,12 +71,15 @@ class Batch(RuleBasedStateMachine):
     def shuffle(self) -> None:
         self.runner.shuffle(self.chance)
 
-    @rule()
-    def step(self) -> None:
-        rows = self.runner.rows()
-        assert {id(one) for one in rows} == {id(one) for one in self.requests}
-        if not rows:
-            return
+    @rule(times=st.integers(1, 8))
+    def step(self, times: int) -> None:
+        for _ in range(times):
+            rows = self.runner.rows()
+            assert {id(one) for one in rows} == {id(one) for one in self.requests}
+            if rows:
+                self._step(rows)
+
+    def _step(self, rows: list[Request]) -> None:
         columns = self.vocabulary.size + self.chance.choice((0, 3))
         raw = torch.tensor([some_logits(self.chance, columns, self.vocabulary) for _ in rows])
         ruled = self.runner.rule(raw.clone())
@@ -103,7 +106,7 @@ def test_however_the_batch_changes_each_request_is_ruled_by_its_own_past(
 ) -> None:
     machine = type("Machine", (Batch,), {"runner_class": runner_class})
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=25, stateful_step_count=25, deadline=None)
+        machine, settings=settings(max_examples=40, stateful_step_count=20, deadline=None)
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from whisper_service.whisper.vocabulary import Vocabulary
 
 NEVER = -math.inf
-LIKELIEST = -1  # in place of a language: whichever the model hears
+UNSAID = -1  # in place of a language: whichever the model hears; of a task: to transcribe
 
 
 def multilingual(**changes: object) -> Vocabulary:
@@ -46,7 +46,7 @@ class Row:
     """A request in the middle of its decoding. Not `ruled`: it is not Whisper's."""
 
     generated: tuple[int, ...]
-    language: int = LIKELIEST
+    language: int = UNSAID
     task: int = 16
     temperature: float = 0.0
     ruled: bool = True
@@ -56,10 +56,10 @@ def read_slowly(vocabulary: Vocabulary, logits: Sequence[float], row: Row) -> di
     """The tokens that may come next, with their logits."""
     if vocabulary.languages and len(row.generated) == 0:
         heard = max(vocabulary.languages.values(), key=lambda token: logits[token])
-        chosen = heard if row.language == LIKELIEST else row.language
+        chosen = heard if row.language == UNSAID else row.language
         return {chosen: logits[chosen]}
     if vocabulary.languages and len(row.generated) == 1:
-        return {row.task: 0.0}
+        return {vocabulary.tasks["transcribe"] if row.task == UNSAID else row.task: 0.0}
     text = row.generated[2:] if vocabulary.languages else row.generated
     after = list(logits[: vocabulary.size])
     _suppress(vocabulary, after, text)

@@ -1,0 +1,108 @@
+"""Speed beside faster-whisper's: the same weights, clips and machine, in one run.
+
+Rounds alternate between the two, so that a noisy machine is noisy for both; what is reported is the
+median of the rounds' real-time factors (seconds of audio a second) and their ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+import wave
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from openai import OpenAI
+
+from demo import running_service, samples_folder
+
+CLIP_SECONDS = 24.7
+RATE = 24_000  # of the recorded speech
+
+
+def long_clip(folder: Path) -> Path:
+    """A clip of dense speech, joined from the English samples."""
+    parts: list[NDArray[np.int16]] = []
+    for path in sorted((samples_folder() / "en").glob("*.wav")):
+        with wave.open(str(path)) as file:
+            parts.append(np.frombuffer(file.readframes(file.getnframes()), "<i2"))
+    samples = np.concatenate(parts * 4)[: round(CLIP_SECONDS * RATE)]
+    target = folder / "clip.wav"
+    with wave.open(str(target), "wb") as file:
+        file.setparams((1, 2, RATE, 0, "NONE", "not compressed"))
+        file.writeframes(samples.tobytes())
+    return target
+
+
+def service_runner(url: str, clip: Path) -> Callable[[int], None]:
+    client = OpenAI(base_url=f"{url}/api/v1", api_key="none", timeout=1200)
+
+    def one(_: int) -> None:
+        client.audio.transcriptions.create(model="whisper-1", file=clip)
+
+    def run(clips: int) -> None:
+        with ThreadPoolExecutor(clips) as pool:
+            list(pool.map(one, range(clips)))
+
+    return run
+
+
+def peer_runner(model_folder: Path, clip: Path) -> Callable[[int], None]:
+    from faster_whisper import BatchedInferencePipeline, WhisperModel
+
+    model = BatchedInferencePipeline(WhisperModel(str(model_folder), compute_type="float32"))
+
+    def run(clips: int) -> None:
+        for _ in range(clips):
+            segments, _info = model.transcribe(str(clip), beam_size=1, batch_size=8)
+            for _segment in segments:
+                pass
+
+    return run
+
+
+def rtfx(run: Callable[[int], None], clips: int) -> float:
+    began = time.perf_counter()
+    run(clips)
+    return clips * CLIP_SECONDS / (time.perf_counter() - began)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--in-flight", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--output", type=Path, default=Path("bench-results/bench.json"))
+    arguments = parser.parse_args()
+    from whisper_service.checkpoints.embedded import MODELS, fetch
+
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch, running_service() as (_, url):
+        clip = long_clip(Path(scratch))
+        fetch(MODELS["embedded"], Path(scratch, "peer"))
+        service, peer = service_runner(url, clip), peer_runner(Path(scratch, "peer"), clip)
+        service(1)
+        peer(1)
+        for clips in arguments.in_flight:
+            ours, theirs = [], []
+            for _ in range(arguments.rounds):
+                ours.append(rtfx(service, clips))
+                theirs.append(rtfx(peer, clips))
+            mine, other = statistics.median(ours), statistics.median(theirs)
+            rows.append({"in_flight": clips, "service": ours, "faster_whisper_float32": theirs})
+            print(
+                f"{clips:3d} in flight: RTFx {mine:6.1f}  faster-whisper float32 {other:6.1f}  "
+                f"ratio {mine / other:.2f}",
+                flush=True,
+            )
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
