@@ -8,12 +8,11 @@ aliases and pairs of names. A name is a u16 length, which counts a final NUL, an
 
 from __future__ import annotations
 
-import mmap
 import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,39 +29,35 @@ class MalformedModelError(ValueError):
 
 
 class _Reader:
-    def __init__(self, data: memoryview) -> None:
-        self._data = data
-        self._offset = 0
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file = file
+        self._left = size
 
     def integer(self, code: str) -> int:
-        (value,) = struct.unpack_from(f"<{code}", self._data, self._offset)
-        self._offset += struct.calcsize(code)
+        (value,) = struct.unpack(f"<{code}", self.take(struct.calcsize(f"<{code}")))
         return int(value)
 
-    def take(self, size: int) -> memoryview:
-        if self._offset + size > len(self._data):
-            raise MalformedModelError("the file ends inside a tensor")
-        self._offset += size
-        return self._data[self._offset - size : self._offset]
+    def take(self, size: int) -> bytes:
+        if size > self._left:
+            raise MalformedModelError("the file is cut short")
+        self._left -= size
+        return self._file.read(size)
 
     def name(self) -> str:
-        return bytes(self.take(self.integer("H"))).rstrip(b"\0").decode()
+        return self.take(self.integer("H")).rstrip(b"\0").decode()
 
 
 def read_model(path: Path) -> dict[str, Tensor]:
-    """The model's tensors by CTranslate2's names, copied out of the file.
+    """The model's tensors by CTranslate2's names.
 
     Raises:
         MalformedModelError: the file is cut short, or of another format or version.
     """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        view = memoryview(mapped)
-        try:
-            return dict(_read_tensors(_Reader(view)))
-        except (struct.error, UnicodeDecodeError, IndexError) as error:
-            raise MalformedModelError(f"{path} is no CTranslate2 model: {error}") from error
-        finally:
-            view.release()
+    try:
+        with path.open("rb") as file:
+            return dict(_read_tensors(_Reader(file, path.stat().st_size)))
+    except (ValueError, IndexError) as error:
+        raise MalformedModelError(f"{path} is no CTranslate2 Whisper model: {error}") from error
 
 
 def _read_tensors(reader: _Reader) -> Iterator[tuple[str, Tensor]]:
@@ -74,9 +69,7 @@ def _read_tensors(reader: _Reader) -> Iterator[tuple[str, Tensor]]:
         name = reader.name()
         shape = tuple(reader.integer("I") for _ in range(reader.integer("B")))
         dtype = _DTYPES[reader.integer("B")]
-        data = reader.take(reader.integer("I"))
-        yield name, np.frombuffer(bytes(data), dtype).reshape(shape)
-        data.release()
+        yield name, np.frombuffer(reader.take(reader.integer("I")), dtype).reshape(shape)
 
 
 _ATTENTION = {"self_attention": "self_attn", "attention": "encoder_attn"}
@@ -93,7 +86,7 @@ _WHOLE_NAMES = {
     "decoder/position_encodings/encodings": "decoder.embed_positions.weight",
     "decoder/embeddings/weight": "decoder.embed_tokens.weight",
 }
-_LAYER = re.compile(r"(encoder|decoder)/layer_(\d+)/(.+)/(\w+)")
+_LAYER = re.compile(r"(encoder|decoder)/layer_(\d+)/(.+)/\w+")
 
 
 def to_transformers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -118,19 +111,26 @@ def _rename(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
     if name in _WHOLE_NAMES:
         yield _WHOLE_NAMES[name], tensor
         return
-    module, _, parameter = name.rpartition("/")
+    module = name.rpartition("/")[0]
     if module in _OUTSIDE_LAYERS:
-        yield f"{_OUTSIDE_LAYERS[module]}.{_PARAMETER[parameter]}", tensor
+        yield f"{_OUTSIDE_LAYERS[module]}.{_parameter(name)}", tensor
         return
     match = _LAYER.fullmatch(name)
     if match is None:
         raise MalformedModelError(f"unknown tensor {name}")
-    stack, index, inner, parameter = match.groups()
-    parameter = _PARAMETER[parameter]
+    stack, index, inner = match.groups()
+    parameter = _parameter(name)
     for target, part in _rename_in_layer(inner, tensor):
         if target.endswith("k_proj") and parameter == "bias":
             continue
         yield f"{stack}.layers.{index}.{target}.{parameter}", part
+
+
+def _parameter(name: str) -> str:
+    parameter = name.rpartition("/")[2]
+    if parameter not in _PARAMETER:  # a quantized model has scales, too
+        raise MalformedModelError(f"unknown tensor {name}")
+    return _PARAMETER[parameter]
 
 
 def _rename_in_layer(inner: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -153,5 +153,7 @@ def _rename_in_layer(inner: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]
     }.get((block, linear))
     if projections is None:
         raise MalformedModelError(f"unknown layer {inner}")
+    if tensor.shape[0] % len(projections):
+        raise MalformedModelError(f"{inner} is no stack of {len(projections)}")
     for projection, part in zip(projections, np.split(tensor, len(projections)), strict=True):
         yield f"{attention}.{projection}", part
