@@ -115,7 +115,7 @@ class Settings(BaseSettings):
         default=120.0, description="Longest time that receiving one upload may take."
     )
     decode_timeout_seconds: PositiveFloat = Field(
-        default=60.0, description="Longest time that decoding one upload may take."
+        default=300.0, description="Longest time that decoding one upload may take."
     )
     decode_workers: PositiveInt = Field(
         default=2, description="Uploads that are decoded at the same time."

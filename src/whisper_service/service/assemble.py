@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from whisper_service.domain import Segment, Task, TokenLogprob, TokenUsage, Transcript
+from whisper_service.audio.speech import snap_to_speech
+from whisper_service.domain import Segment, Span, Task, TokenLogprob, TokenUsage, Transcript
 from whisper_service.service.parallel import Piece
 from whisper_service.whisper.tokenizer import TextTokenizer
 from whisper_service.whisper.vocabulary import Vocabulary
@@ -21,6 +22,7 @@ class Assembler:
     def transcript(
         self,
         pieces: list[Piece],
+        voiced: Sequence[Span],
         *,
         task: Task,
         language: str | None,
@@ -31,6 +33,7 @@ class Assembler:
 
         Args:
             pieces: in the order of the audio.
+            voiced: where somebody speaks; segments begin and end there. Empty: unknown.
             task: that was asked for.
             language: the code that the caller gave, if any.
             duration: of the whole file, in seconds.
@@ -40,7 +43,7 @@ class Assembler:
             task=task,
             language=language or self._spoken_language(pieces),
             duration=duration,
-            segments=tuple(self._segments(pieces)),
+            segments=tuple(self._segments(pieces, voiced)),
             logprobs=tuple(self._logprobs(pieces)) if logprobs else None,
             usage=TokenUsage(
                 input_tokens=0,
@@ -52,7 +55,7 @@ class Assembler:
         heard = (decoded.decoding.language for decoded, _ in pieces if not decoded.silent)
         return next((self._codes[token] for token in heard if token in self._codes), "en")
 
-    def _segments(self, pieces: Iterable[Piece]) -> Iterator[Segment]:
+    def _segments(self, pieces: Iterable[Piece], voiced: Sequence[Span]) -> Iterator[Segment]:
         identity, previous_end = 0, 0.0
         for decoded, segmented in pieces:
             if decoded.silent:
@@ -62,8 +65,13 @@ class Assembler:
                 text = self._tokenizer.decode(part.tokens)
                 if not text.strip():
                     continue
-                start = max(window.file_start(part.start), previous_end)
-                end = max(window.file_end(part.end), start)
+                # Whisper often ends a segment where the next begins, beyond a silence that packing
+                # took out: only the voice itself says where the two really lie.
+                start, end = snap_to_speech(
+                    window.file_start(part.start), window.file_end(part.end), voiced
+                )
+                start = max(start, previous_end)
+                end = max(end, start)
                 previous_end = end
                 yield Segment(
                     id=identity,

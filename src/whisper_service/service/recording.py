@@ -7,11 +7,11 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO, TypeVar
 
 from whisper_service.audio.decode import DecodeLimits, decode
-from whisper_service.audio.speech import SpeechDetector
+from whisper_service.audio.speech import SpeechDetector, spans_of_speech
 from whisper_service.audio.windows import pack, split_quietly
 from whisper_service.domain import SAMPLE_RATE, Samples, Span, SpeechOptions, Window
 from whisper_service.metrics import STAGE_SECONDS
@@ -21,10 +21,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """duration: of the file, in seconds. windows: of its speech; none: there is none."""
+    """duration: of the file, in seconds. windows: of its speech; none: there is none.
+
+    voiced: where somebody speaks, without the padding that the windows have; empty where that was
+    not looked for.
+    """
 
     duration: float
     windows: tuple[Window, ...]
+    voiced: tuple[Span, ...] = ()
 
     @property
     def speech(self) -> Window:
@@ -69,15 +74,16 @@ class RecordingReader:
         self, upload: BinaryIO, speech: SpeechOptions | None, cancelled: Callable[[], bool]
     ) -> Recording:
         samples = _timed("decode", lambda: decode(upload, self._limits, cancelled))
-        windows = _timed("speech", lambda: self._windows(samples, speech, cancelled))
-        return Recording(len(samples) / SAMPLE_RATE, tuple(windows))
-
-    def _windows(
-        self, samples: Samples, speech: SpeechOptions | None, cancelled: Callable[[], bool]
-    ) -> list[Window]:
+        duration = len(samples) / SAMPLE_RATE
         if speech is None:
-            return split_quietly(samples)
-        return pack(samples, self._detector.find_speech(samples, speech, cancelled))
+            return Recording(duration, tuple(split_quietly(samples)))
+        probabilities = _timed(
+            "speech", lambda: self._detector.speech_probabilities(samples, cancelled)
+        )
+        padded = spans_of_speech(probabilities, len(samples), speech)
+        bare = replace(speech, prefix_padding_ms=0)
+        voiced = spans_of_speech(probabilities, len(samples), bare)
+        return Recording(duration, tuple(pack(samples, padded)), voiced)
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)

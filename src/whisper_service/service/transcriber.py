@@ -111,6 +111,7 @@ class TranscriptionService:
         STAGE_SECONDS.labels(stage="generate").observe(time.perf_counter() - began)
         return self._assembler.transcript(
             pieces,
+            recording.voiced,
             task=options.task,
             language=options.language,
             duration=recording.duration,
