@@ -155,8 +155,11 @@ def load_settings() -> Settings:
         ]
         raise WrongSettingsError("\n".join(lines)) from error
     except SettingsError as error:
-        # A value that should be JSON and is not; pydantic-settings names the field.
-        raise WrongSettingsError(f"{error} It must be JSON: {error.__cause__}") from error
+        # A value that should be JSON and is not; pydantic-settings names the field in its text.
+        names = [variable(name) for name in Settings.model_fields if f'"{name}"' in str(error)]
+        raise WrongSettingsError(
+            f"{', '.join(names)}: must be JSON ({error.__cause__})."
+        ) from error
 
 
 def variable(field: str) -> str:
