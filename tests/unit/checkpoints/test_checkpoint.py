@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.whisper.byte_level import tokenizer_like_whispers
+from whisper_service.checkpoints.checkpoint import read_checkpoint
+from whisper_service.whisper.vocabulary import UnsuitableCheckpointError
+
+
+def write(folder: Path, config: dict[str, Any], generation: dict[str, Any] | None = None) -> str:
+    (folder / "config.json").write_text(json.dumps(config))
+    tokenizer_like_whispers().save(str(folder / "tokenizer.json"))
+    if generation is not None:
+        (folder / "generation_config.json").write_text(json.dumps(generation))
+    return str(folder)
+
+
+def test_a_folder_is_read_with_what_it_has(tmp_path: Path) -> None:
+    folder = write(
+        tmp_path,
+        {"model_type": "whisper", "vocab_size": 1774},
+        {"is_multilingual": True, "suppress_tokens": [5]},
+    )
+    checkpoint = read_checkpoint(folder)
+    assert [*checkpoint.vocabulary.languages] == ["en", "de", "fr"]
+    assert 5 in checkpoint.vocabulary.suppressed
+    assert checkpoint.tokenizer.decode(checkpoint.tokenizer.encode(" hello")) == " hello"
+
+
+def test_a_fine_tune_without_a_generation_config_is_welcome(tmp_path: Path) -> None:
+    folder = write(tmp_path, {"model_type": "whisper", "vocab_size": 51_865})
+    assert read_checkpoint(folder).vocabulary.is_multilingual
+
+
+def test_another_model_is_refused_by_its_name(tmp_path: Path) -> None:
+    folder = write(tmp_path, {"model_type": "llama", "vocab_size": 5})
+    with pytest.raises(UnsuitableCheckpointError, match="llama"):
+        read_checkpoint(folder)
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnsuitableCheckpointError, match=r"config\.json"):
+        read_checkpoint(str(tmp_path))
+
+
+def test_of_a_hub_id_only_the_small_files_are_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, list[str]]] = []
+
+    def snapshot_download(hub_id: str, *, allow_patterns: list[str]) -> str:
+        asked.append((hub_id, allow_patterns))
+        return write(tmp_path, {"model_type": "whisper", "vocab_size": 1774})
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    read_checkpoint("openai/whisper-large-v3")
+    ((hub_id, patterns),) = asked
+    assert hub_id == "openai/whisper-large-v3"
+    assert not [pattern for pattern in patterns if "safetensors" in pattern or pattern == "*"]
