@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator
 
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -286,7 +286,8 @@ async def test_a_write_to_disk_that_is_under_way_ends_before_the_file_is_closed(
 @hypothesis_settings(max_examples=60, deadline=None)
 def test_where_the_body_is_cut_into_chunks_does_not_matter(data) -> None:
     content = data.draw(st.lists(st.sampled_from([b"\r\n", b"--frontier", b"--", b"x", b"\x00"])))
-    content = b"".join(content).replace(b"\r\n--frontier", b"")
+    content = b"".join(content)
+    assume(b"\r\n--frontier" not in b"\r\n" + content)  # a client chooses another boundary then
     head = b'--frontier\r\nContent-Disposition: form-data; name="model"\r\n\r\nm\r\n'
     file = b'--frontier\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
     body = head + file + content + b"\r\n--frontier--\r\n"
