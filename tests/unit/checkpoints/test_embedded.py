@@ -249,7 +249,7 @@ def test_without_packages_and_hub_it_is_said_what_to_do(
 def test_an_embedded_model_that_does_not_exist_is_refused_with_those_that_do(
     tmp_path: Path,
 ) -> None:
-    with pytest.raises(EmbeddedModelError, match="embedded, embedded:tiny.en"):
+    with pytest.raises(EmbeddedModelError, match=r"embedded, embedded:tiny\.en"):
         resolve_model("embedded:huge", tmp_path)
 
 
