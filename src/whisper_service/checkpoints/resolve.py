@@ -17,7 +17,7 @@ def resolve_model(name: str, cache_dir: Path) -> str:
         EmbeddedModelError: `name` says `embedded…` but names none, or it cannot be had.
     """
     if name not in MODELS:
-        if name.startswith("embedded"):
+        if name.startswith("embedded:"):
             raise EmbeddedModelError(f"unknown model {name!r}: there are {', '.join(MODELS)}")
         return name
     try:
@@ -47,4 +47,4 @@ def served_name(name: str) -> str:
     if name in MODELS:
         return MODELS[name].name
     path = Path(name)
-    return path.name if path.is_absolute() or path.is_dir() else name
+    return path.resolve().name if path.is_absolute() or path.is_dir() else name
