@@ -17,26 +17,26 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from openai import OpenAI
 
 from demo import running_service, samples_folder
+from whisper_service.audio.decode import DecodeLimits, decode
+from whisper_service.domain import SAMPLE_RATE
 
 CLIP_SECONDS = 24.7
-RATE = 24_000  # of the recorded speech
 
 
 def long_clip(folder: Path) -> Path:
     """A clip of dense speech, joined from the English samples."""
-    parts: list[NDArray[np.int16]] = []
+    parts = []
     for path in sorted((samples_folder() / "en").glob("*.wav")):
-        with wave.open(str(path)) as file:
-            parts.append(np.frombuffer(file.readframes(file.getnframes()), "<i2"))
-    samples = np.concatenate(parts * 4)[: round(CLIP_SECONDS * RATE)]
+        with path.open("rb") as speech:
+            parts.append(decode(speech, DecodeLimits(max_seconds=60, timeout_seconds=60)))
+    samples = np.concatenate(parts * 4)[: round(CLIP_SECONDS * SAMPLE_RATE)]
     target = folder / "clip.wav"
     with wave.open(str(target), "wb") as file:
-        file.setparams((1, 2, RATE, 0, "NONE", "not compressed"))
-        file.writeframes(samples.tobytes())
+        file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", "not compressed"))
+        file.writeframes((samples * 32_767).astype("<i2").tobytes())
     return target
 
 

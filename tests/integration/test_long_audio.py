@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import wave
 
 import numpy as np
 import pytest
@@ -11,16 +10,15 @@ from openai import OpenAI
 
 from tests.conftest import Clip
 from tests.integration.test_contract import wav
+from whisper_service.audio.decode import DecodeLimits, decode
+from whisper_service.domain import SAMPLE_RATE, Samples
 
-RATE = 24_000
 FOX = "the quick brown fox jumps over the lazy dog"
 
 
-def samples_of(clip: Clip) -> np.ndarray:
-    with wave.open(str(clip.path)) as file:
-        assert file.getframerate() == RATE
-        data = file.readframes(file.getnframes())
-    return np.frombuffer(data, "<i2").astype(np.float32) / 32_768
+def samples_of(clip: Clip) -> Samples:
+    with clip.path.open("rb") as file:
+        return decode(file, DecodeLimits(max_seconds=30, timeout_seconds=30))
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +27,9 @@ def recording(clips: dict[str, Clip]) -> tuple[bytes, list[tuple[float, str]]]:
     fox = samples_of(clips["en/quick_brown_fox"])
     parts, starts = [], []
     for index in range(12):
-        starts.append((sum(map(len, parts)) / RATE, "fox"))
-        parts += [fox, np.zeros((1 + index * 3 % 9) * RATE, np.float32)]
-    return wav(np.concatenate(parts), RATE), starts
+        starts.append((sum(map(len, parts)) / SAMPLE_RATE, "fox"))
+        parts += [fox, np.zeros((1 + index * 3 % 9) * SAMPLE_RATE, np.float32)]
+    return wav(np.concatenate(parts)), starts
 
 
 @pytest.mark.parametrize("one_by_one", [False, True])

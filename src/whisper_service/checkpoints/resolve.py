@@ -14,7 +14,7 @@ def resolve_model(name: str, cache_dir: Path) -> str:
     """A folder or a hub id for `name`: `embedded`, `embedded:tiny.en`, a folder, or a hub id.
 
     Raises:
-        EmbeddedModelError: `name` says `embedded…` but names none, or it cannot be had.
+        EmbeddedModelError: `name` says `embedded:…` but names none, or it cannot be had.
     """
     if name not in MODELS:
         if name.startswith("embedded:"):
