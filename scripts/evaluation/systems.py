@@ -16,6 +16,9 @@ import ctranslate2
 import httpx
 from faster_whisper import WhisperModel
 
+from whisper_service.checkpoints.embedded import MODELS, fetch
+from whisper_service.languages import LANGUAGES
+
 RETRIED = {429, 503}  # statuses that tell a client to come again
 RETRIES = 20
 
@@ -163,16 +166,11 @@ def language_code(name: str) -> str:
 
 @functools.cache
 def _codes() -> dict[str, str]:
-    # Imported only where a service is asked: it takes a second.
-    from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
-
-    return dict(TO_LANGUAGE_CODE)
+    return {name: code for code, name in LANGUAGES.items()}
 
 
 def embedded_peer(cache_dir: Path) -> Path:
     """The CTranslate2 folder of the service's embedded model, downloaded once and kept."""
-    from whisper_service.checkpoints.embedded import MODELS, fetch
-
     model = MODELS["embedded"]
     folder = cache_dir / "peer" / model.name
     if not folder.exists():

@@ -35,6 +35,7 @@ _RULES = "whisper_service.engine.logits_processor_{}:WhisperLogitsProcessor"
 _EXTENSION = "whisper_service.engine.worker_extension.WhisperWorkerExtension"
 # A loop is over when a pattern of at most 24 tokens has come eight times in a row.
 _LOOP_PATTERN, _LOOP_COUNT = 24, 8
+_LOWEST_TEMPERATURE = 0.01  # above 0; vLLM raises a lower one to it
 _SEED = 0  # of sampling at a temperature above 0: the same file gives the same text twice
 
 
@@ -52,6 +53,11 @@ class DecodingRequest:
     task: int = NO_TOKEN
     temperature: float = 0.0
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def __post_init__(self) -> None:
+        # The temperature is needed again where log-probabilities are read: it must be vLLM's.
+        if 0 < self.temperature < _LOWEST_TEMPERATURE:
+            object.__setattr__(self, "temperature", _LOWEST_TEMPERATURE)
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,14 @@ class Decoding:
     def avg_logprob(self) -> float:
         """Summed log-probability over the tokens and the end (openai/whisper, decoding.py)."""
         return sum(self.logprobs) / (len(self.tokens) + 1)
+
+
+@dataclass(frozen=True)
+class LanguageEvidence:
+    """probabilities: of each language token, among the languages."""
+
+    probabilities: Mapping[int, float]
+    no_speech_prob: float
 
 
 @dataclass(frozen=True)
@@ -243,14 +257,17 @@ class WhisperEngine:
             looped=output.finish_reason == "repetition",
         )
 
-    async def language_distribution(self, request: DecodingRequest) -> dict[int, float]:
-        """The probability of each language token in a window; stops after the first token."""
+    async def hear_language(self, request: DecodingRequest) -> LanguageEvidence:
+        """What a window says of its language; stops after the first token."""
         tokens = list(self._vocabulary.languages.values())
         prompt = decoder_prompt(self._vocabulary, request.previous)
         outputs = self._generate(request, prompt, max_tokens=1, wanted=tokens)
         logprobs = [output.logprobs async for output in outputs][-1]
-        return language_distribution(
-            logprobs, self._carriers, tokens, temperature=request.temperature
+        return LanguageEvidence(
+            language_distribution(
+                logprobs, self._carriers, tokens, temperature=request.temperature
+            ),
+            self._first_step(logprobs, request).no_speech_prob,
         )
 
     async def _generate(

@@ -9,14 +9,13 @@ from whisper_service.domain import WINDOW_SECONDS, Window
 from whisper_service.engine.decoding_rules import NO_TOKEN
 from whisper_service.engine.logprobs import FirstStep
 from whisper_service.service.fair_slots import FairSlots
-from whisper_service.service.language_vote import vote
+from whisper_service.service.language_vote import NO_SPEECH, vote
 from whisper_service.service.together import together
 from whisper_service.service.window_decoder import DecodedWindow, OnFirst, WindowDecoder
 from whisper_service.whisper.segments import SegmentedWindow, segment_window
 from whisper_service.whisper.vocabulary import Vocabulary
 
 _SHORTEST_TAIL = 0.2  # seconds; less than this holds no word
-_NO_SPEECH = 0.6  # above it a window's language is a guess
 
 Piece = tuple[DecodedWindow, SegmentedWindow]
 
@@ -65,9 +64,7 @@ class ParallelTranscription:
         def on_first(language: int, step: FirstStep) -> None:
             sure = step.language_prob >= self._language_threshold
             if not heard.done():
-                heard.set_result(
-                    language if sure and step.no_speech_prob < _NO_SPEECH else NO_TOKEN
-                )
+                heard.set_result(language if sure and step.no_speech_prob < NO_SPEECH else NO_TOKEN)
 
         return await self._window(window, NO_TOKEN, on_first)
 

@@ -9,7 +9,12 @@ from dataclasses import dataclass
 
 from whisper_service.domain import TranscriptionOptions, Window
 from whisper_service.engine.decoding_rules import NO_TOKEN
-from whisper_service.engine.engine import Decoding, DecodingRequest, WhisperEngine
+from whisper_service.engine.engine import (
+    Decoding,
+    DecodingRequest,
+    LanguageEvidence,
+    WhisperEngine,
+)
 from whisper_service.engine.logprobs import FirstStep
 from whisper_service.metrics import WINDOW_RETRIES, WINDOWS
 from whisper_service.whisper.prompt import MAX_PREVIOUS_TOKENS
@@ -47,7 +52,7 @@ class WindowDecoder:
         self._tokenizer = tokenizer
         self._options = options
         self._prompt = (
-            tuple(tokenizer.encode(f" {options.prompt.strip()}")) if options.prompt else ()
+            tuple(tokenizer.encode(f" {options.prompt.strip()}")) if options.prompt.strip() else ()
         )
         self._task = vocabulary.task_token(options.task) if vocabulary.tasks else NO_TOKEN
 
@@ -106,8 +111,8 @@ class WindowDecoder:
             window, decoding, measures, is_silence(measures, self._options.quality)
         )
 
-    async def language_distribution(self, window: Window) -> dict[int, float]:
-        """The probability of each language token in a window."""
-        return await self._engine.language_distribution(
+    async def hear_language(self, window: Window) -> LanguageEvidence:
+        """What a window says of its language."""
+        return await self._engine.hear_language(
             DecodingRequest(window.samples, previous=self.prompt)
         )
