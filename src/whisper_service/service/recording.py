@@ -59,15 +59,15 @@ class RecordingReader:
             ServiceError: see `audio.decode.decode`.
         """
         cancelled = threading.Event()
-        future = asyncio.get_running_loop().run_in_executor(
-            self._pool, self._read, upload, speech, cancelled.is_set
-        )
+        work = self._pool.submit(self._read, upload, speech, cancelled.is_set)
+        future = asyncio.wrap_future(work)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
             cancelled.set()
-            await asyncio.wait([future])
-            future.exception()  # it was told to fail
+            if not work.cancel():  # it has begun
+                await asyncio.wait([future])
+                future.exception()  # it was told to fail
             raise
 
     def _read(

@@ -76,8 +76,9 @@ class TranscriptionService:
     async def drain(self, seconds: float) -> None:
         """Takes no new request and waits for those that were accepted, so long at most."""
         self._state = State.DRAINING
-        if self._requests:
-            logger.info("finishing %d accepted requests", self._requests)
+        if not self._requests:
+            return
+        logger.info("finishing %d accepted requests", self._requests)
         try:
             await asyncio.wait_for(self._idle.wait(), seconds)
         except TimeoutError:

@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from tests.unit.whisper.byte_level import small_english_model
+from whisper_service.domain import SAMPLE_RATE, TranscriptionOptions, Window
+from whisper_service.engine.decoding_rules import NO_TOKEN
+from whisper_service.engine.engine import Decoding, DecodingRequest, LanguageEvidence
+from whisper_service.errors import Fault, ServiceError
+from whisper_service.service.fair_slots import FairSlots
+from whisper_service.service.parallel import ParallelTranscription, Piece
+
+from .scripted_engine import (
+    DE,
+    EN,
+    FR,
+    TOKENIZER,
+    VOCABULARY,
+    ScriptedEngine,
+    decoder_for,
+    length_of,
+    said,
+    start_of,
+    texts,
+    window_at,
+    windows_at,
+)
+
+
+def transcription(
+    engine: ScriptedEngine,
+    slots: FairSlots | None = None,
+    options: TranscriptionOptions | None = None,
+) -> ParallelTranscription:
+    return ParallelTranscription(
+        decoder_for(engine, options), VOCABULARY, slots or FairSlots(8), language_threshold=0.5
+    )
+
+
+async def run(engine: ScriptedEngine, windows: Sequence[Window], language: int = EN) -> list[Piece]:
+    return await transcription(engine).run(windows, language)
+
+
+def closed(request: DecodingRequest) -> Decoding:
+    """A text that names its window, from its first to its last second."""
+    return said(0, f" w{round(start_of(request))}", length_of(request))
+
+
+def hearing(english: float, german: float, french: float) -> LanguageEvidence:
+    return LanguageEvidence({EN: english, DE: german, FR: french}, 0.1)
+
+
+class TestOrder:
+    async def test_all_windows_are_in_flight_at_once_and_come_back_in_order(self) -> None:
+        engine = ScriptedEngine(closed)
+        starts = [30.0 * index for index in range(6)]
+        engine.gates = {start: asyncio.Event() for start in starts}
+        task = asyncio.create_task(run(engine, windows_at(*starts)))
+        await asyncio.sleep(0.01)
+        assert engine.running == 6
+        for start in reversed(starts):
+            engine.gates[start].set()
+            await asyncio.sleep(0.001)
+        assert texts(await task) == [f" w{round(start)}" for start in starts]
+        assert [start_of(request) for request in engine.ended] == starts[::-1]
+
+    async def test_never_more_windows_run_than_there_are_slots(self) -> None:
+        engine = ScriptedEngine(closed)
+        slots = FairSlots(3)
+        windows = windows_at(*(30.0 * index for index in range(20)))
+        assert len(await transcription(engine, slots).run(windows, EN)) == 20
+        assert engine.most == 3
+        assert (slots.running, slots.queued) == (0, 0)
+
+    async def test_one_slot_is_enough(self) -> None:
+        engine = ScriptedEngine(
+            lambda request: said(0, " w", length_of(request), sure=0.2),
+            lambda _: hearing(0.3, 0.4, 0.3),
+        )
+        pieces = await transcription(engine, FairSlots(1)).run(windows_at(0, 30, 60), NO_TOKEN)
+        assert len(pieces) == 3
+        assert engine.most == 1
+
+
+class TestLanguage:
+    async def test_a_given_language_is_asked_of_every_window(self) -> None:
+        engine = ScriptedEngine(closed)
+        await run(engine, windows_at(0, 30, 60), language=FR)
+        assert {request.language for request in engine.asked} == {FR}
+        assert not engine.heard
+
+    async def test_the_only_window_finds_its_language_itself(self) -> None:
+        engine = ScriptedEngine(closed, default_language=DE)
+        ((decoded, _),) = await run(engine, windows_at(0), language=NO_TOKEN)
+        assert decoded.decoding.language == DE
+        assert len(engine.asked) == 1
+
+    async def test_a_sure_first_window_decides_before_its_text_is_done(self) -> None:
+        engine = ScriptedEngine(closed, default_language=DE)
+        engine.gates = {0.0: asyncio.Event()}
+        task = asyncio.create_task(run(engine, windows_at(0, 30, 60), language=NO_TOKEN))
+        await asyncio.sleep(0.01)
+        assert sorted(start_of(request) for request in engine.ended) == [30, 60]
+        engine.gates[0.0].set()
+        assert texts(await task) == [" w0", " w30", " w60"]
+        languages = {start: one.language for start, one in engine.by_start().items()}
+        assert languages == {0: NO_TOKEN, 30: DE, 60: DE}
+        assert not engine.heard
+
+    @pytest.mark.parametrize(
+        "doubt", [{"sure": 0.49}, {"no_speech": 0.7}], ids=["unsure", "no speech"]
+    )
+    async def test_an_unsure_first_window_asks_the_others_and_follows_them(
+        self, doubt: dict[str, float]
+    ) -> None:
+        def answer(request: DecodingRequest) -> Decoding:
+            start = round(start_of(request))
+            extra = doubt if request.language == NO_TOKEN else {}
+            return said(0, f" w{start}", length_of(request), **extra)  # type: ignore[arg-type]
+
+        engine = ScriptedEngine(answer, lambda _: hearing(0.1, 0.8, 0.1))
+        pieces = await run(engine, windows_at(0, 30, 60), language=NO_TOKEN)
+        assert [decoded.decoding.language for decoded, _ in pieces] == [DE, DE, DE]
+        first = [one.language for one in engine.asked if start_of(one) == 0]
+        assert first == [NO_TOKEN, DE], "the first is done again in the language of the file"
+
+    async def test_a_first_window_that_guessed_right_is_not_done_again(self) -> None:
+        engine = ScriptedEngine(
+            lambda request: said(0, " w", length_of(request), sure=0.4),
+            lambda _: hearing(0.45, 0.3, 0.25),
+        )
+        pieces = await run(engine, windows_at(0, 30), language=NO_TOKEN)
+        assert len(engine.asked) == 2
+        assert [decoded.decoding.language for decoded, _ in pieces] == [EN, EN]
+
+    async def test_an_english_only_model_is_not_asked_for_a_language(self) -> None:
+        model = small_english_model()
+        engine = ScriptedEngine(
+            lambda _: Decoding((65,), (-0.1, -0.1), NO_TOKEN, 1.0, 0.0, 0.0, True, False),  # noqa: FBT003
+            default_language=NO_TOKEN,
+        )
+        english = ParallelTranscription(
+            decoder_for(engine, model=model), model[0], FairSlots(4), language_threshold=0.5
+        )
+        await english.run(windows_at(0, 30), NO_TOKEN)
+        assert [request.language for request in engine.asked] == [NO_TOKEN] * 2
+        assert [request.task for request in engine.asked] == [NO_TOKEN] * 2
+        assert not engine.heard
+
+
+class TestOpenTail:
+    async def test_what_an_open_text_leaves_is_done_again_to_the_sample(self) -> None:
+        def answer(request: DecodingRequest) -> Decoding:
+            if start_of(request) == 100:
+                return said(0, " hello", 12.34, 12.34, " w")
+            return said(0, " tail", length_of(request))
+
+        engine = ScriptedEngine(answer)
+        pieces = await run(engine, windows_at(100))
+        assert len(pieces) == 2
+        tail = engine.asked[1].samples
+        np.testing.assert_array_equal(
+            tail, np.arange(round(112.34 * SAMPLE_RATE), 130 * SAMPLE_RATE, dtype=np.float32)
+        )
+        (_, first), (_, second) = pieces
+        assert [TOKENIZER.decode(part.tokens) for part in first.segments] == [" hello"]
+        assert [TOKENIZER.decode(part.tokens) for part in second.segments] == [" tail"]
+
+    async def test_a_tail_keeps_its_place_in_a_packed_window(self) -> None:
+        def answer(request: DecodingRequest) -> Decoding:
+            if start_of(request) == 10:
+                return said(0, " hello", 7, 7, " w")
+            return said(0, " tail", length_of(request))
+
+        pieces = await run(ScriptedEngine(answer), [window_at((10, 15), (40, 50))])
+        tail = pieces[1][0].window
+        assert [(span.start / SAMPLE_RATE, span.end / SAMPLE_RATE) for span in tail.spans] == [
+            (42.0, 50.0)
+        ]
+        assert tail.samples[0] == 42 * SAMPLE_RATE
+
+    async def test_the_language_stays_the_windows(self) -> None:
+        def answer(request: DecodingRequest) -> Decoding:
+            if start_of(request) == 0:
+                return said(0, " hello", 10, 10, " w", language=DE)
+            return said(0, " tail", length_of(request))
+
+        engine = ScriptedEngine(answer)
+        await run(engine, windows_at(0), language=NO_TOKEN)
+        assert [request.language for request in engine.asked] == [NO_TOKEN, DE]
+
+    @pytest.mark.parametrize(("end", "requests"), [(29.9, 1), (29.82, 1), (29.78, 2)])
+    async def test_a_tail_too_short_for_a_word_is_left(self, end: float, requests: int) -> None:
+        def answer(request: DecodingRequest) -> Decoding:
+            if start_of(request) == 0:
+                return said(0, " hello", end, end, " w")
+            return said(0, " tail", length_of(request))
+
+        engine = ScriptedEngine(answer)
+        await run(engine, windows_at(0))
+        assert len(engine.asked) == requests
+
+    async def test_it_goes_on_until_nothing_is_left(self) -> None:
+        engine = ScriptedEngine(
+            lambda request: (
+                said(0, " hello", 5, 5, " w") if length_of(request) > 5 else said(0, " end", 4)
+            )
+        )
+        pieces = await run(engine, windows_at(0))
+        assert [start_of(request) for request in engine.asked] == [0, 5, 10, 15, 20, 25]
+        assert texts(pieces) == [*[" hello w"] * 5, " end"]
+
+
+class TestSilence:
+    async def test_a_silent_window_is_marked_and_its_tail_is_not_done_again(self) -> None:
+        engine = ScriptedEngine(
+            lambda _: said(0, " thanks", 2, 2, " w", no_speech=0.9, logprob=-1.5)
+        )
+        ((decoded, _),) = await run(engine, windows_at(0))
+        assert decoded.silent
+        assert len(engine.asked) == 1
+
+
+class TestTokenLimit:
+    async def test_a_window_that_was_cut_off_is_halved(self) -> None:
+        def answer(request: DecodingRequest) -> Decoding:
+            if length_of(request) > 15:
+                return said(0, " much", finished=False)
+            return closed(request)
+
+        engine = ScriptedEngine(answer)
+        pieces = await run(engine, windows_at(60))
+        assert texts(pieces) == [" w60", " w75"]
+        assert [length_of(request) for request in engine.asked] == [30, 15, 15]
+
+    async def test_halves_are_halved_down_to_a_quarter(self) -> None:
+        engine = ScriptedEngine(lambda _: said(0, " much", finished=False))
+        pieces = await run(engine, windows_at(0))
+        assert [decoded.window.seconds for decoded, _ in pieces] == [7.5] * 4
+
+    async def test_a_loop_is_not_halved(self) -> None:
+        engine = ScriptedEngine(lambda _: said(0, " w", finished=False, looped=True))
+        assert len(await run(engine, windows_at(0))) == 1
+        assert len(engine.asked) == 1
+
+    async def test_a_cut_off_window_with_closed_segments_goes_on_after_them(self) -> None:
+        def answer(request: DecodingRequest) -> Decoding:
+            if start_of(request) == 0:
+                return said(0, " a", 10, 10, " b", 20, 20, " c", finished=False)
+            return closed(request)
+
+        engine = ScriptedEngine(answer)
+        await run(engine, windows_at(0))
+        assert [start_of(request) for request in engine.asked] == [0, 20]
+
+
+class TestEndings:
+    async def test_a_failure_ends_the_whole_request_with_its_own_exception(self) -> None:
+        failure = ServiceError(Fault.ENGINE_DEAD, "gone")
+
+        def answer(request: DecodingRequest) -> Decoding | Exception:
+            return failure if start_of(request) == 30 else closed(request)
+
+        engine = ScriptedEngine(answer)
+        engine.gates = {0.0: asyncio.Event(), 60.0: asyncio.Event()}
+        slots = FairSlots(2)
+        with pytest.raises(ServiceError) as raised:
+            await transcription(engine, slots).run(windows_at(0, 30, 60, 90), EN)
+        assert raised.value is failure
+        assert engine.running == 0
+        assert (slots.running, slots.queued) == (0, 0)
+
+    @pytest.mark.parametrize("language", [EN, NO_TOKEN])
+    async def test_a_failing_first_window_does_not_leave_the_others_waiting(
+        self, language: int
+    ) -> None:
+        engine = ScriptedEngine(lambda _: ServiceError(Fault.ENGINE_DEAD, "gone"))
+        with pytest.raises(ServiceError):
+            await asyncio.wait_for(run(engine, windows_at(0, 30), language), 5)
+        assert engine.running == 0
+
+    @pytest.mark.parametrize("language", [EN, NO_TOKEN])
+    @pytest.mark.parametrize("ticks", range(0, 12, 2))
+    async def test_cancelling_it_leaves_nothing_running_and_no_slot_taken(
+        self, language: int, ticks: int
+    ) -> None:
+        engine = ScriptedEngine(closed, lambda _: hearing(0.3, 0.4, 0.3))
+        engine.gates = {30.0 * index: asyncio.Event() for index in range(6)}
+        slots = FairSlots(3)
+        windows = windows_at(*engine.gates)
+        task = asyncio.create_task(transcription(engine, slots).run(windows, language))
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert engine.running == 0
+        assert (slots.running, slots.queued) == (0, 0)

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import asyncio
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+import pytest
+
+from whisper_service.audio.decode import DecodeLimits
+from whisper_service.domain import SAMPLE_RATE, Samples, Span, SpeechOptions
+from whisper_service.errors import Fault, ServiceError
+from whisper_service.service import recording
+from whisper_service.service.recording import Recording, RecordingReader
+
+from .scripted_engine import window_at
+
+HISS = np.random.default_rng(0).normal(0, 0.001, 70 * SAMPLE_RATE).astype(np.float32)
+
+
+@pytest.fixture
+def reader() -> Iterator[RecordingReader]:
+    reader = RecordingReader(DecodeLimits(max_seconds=600, timeout_seconds=60), workers=1)
+    yield reader
+    reader.close()
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+    """Puts something in place of the decoder."""
+
+    def put(decode: Any) -> None:
+        monkeypatch.setattr(recording, "decode", decode)
+
+    return put
+
+
+async def test_without_voice_detection_everything_is_in_some_window(
+    reader: RecordingReader, decoded: Any
+) -> None:
+    decoded(lambda *_: HISS)
+    made = await reader.read(io.BytesIO(), None)
+    assert made.duration == 70
+    assert made.voiced == ()
+    np.testing.assert_array_equal(np.concatenate([each.samples for each in made.windows]), HISS)
+
+
+async def test_with_it_silence_has_no_window(reader: RecordingReader, decoded: Any) -> None:
+    decoded(lambda *_: HISS)
+    made = await reader.read(io.BytesIO(), SpeechOptions())
+    assert made.duration == 70
+    assert made.windows == ()
+
+
+async def test_an_unreadable_upload_is_told_as_it_is(reader: RecordingReader) -> None:
+    with pytest.raises(ServiceError) as refusal:
+        await reader.read(io.BytesIO(b"no audio at all"), None)
+    assert refusal.value.fault is Fault.UNREADABLE_AUDIO
+
+
+async def test_cancelling_it_stops_the_work_and_waits_for_that(
+    reader: RecordingReader, decoded: Any
+) -> None:
+    began, ended = threading.Event(), threading.Event()
+
+    def decode(upload: BinaryIO, limits: DecodeLimits, cancelled: Callable[[], bool]) -> Samples:
+        began.set()
+        while not cancelled():
+            time.sleep(0.001)
+        time.sleep(0.02)
+        ended.set()
+        raise ServiceError(Fault.TIMED_OUT, "The request was cancelled.")
+
+    decoded(decode)
+    task = asyncio.create_task(reader.read(io.BytesIO(), None))
+    await asyncio.to_thread(began.wait, 5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set(), "the upload may be closed now"
+
+
+async def test_one_that_waits_for_a_worker_can_be_cancelled_at_once(
+    reader: RecordingReader, decoded: Any
+) -> None:
+    release = threading.Event()
+
+    def decode(*_: Any) -> Samples:
+        release.wait(5)
+        return HISS
+
+    decoded(decode)
+    busy = asyncio.create_task(reader.read(io.BytesIO(), None))
+    waiting = asyncio.create_task(reader.read(io.BytesIO(), None))
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    await asyncio.sleep(0.01)
+    done = waiting.done()
+    release.set()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert (await busy).duration == 70
+    assert done
+
+
+def test_all_speech_as_one_window_keeps_every_span() -> None:
+    windows = (window_at((0, 10), (20, 30)), window_at((30, 45), (50, 51)))
+    speech = Recording(60.0, windows).speech
+    assert [(span.start, span.end) for span in speech.spans] == [
+        (start * SAMPLE_RATE, end * SAMPLE_RATE)
+        for start, end in ((0, 10), (20, 30), (30, 45), (50, 51))
+    ]
+    assert speech.seconds == 36
+    assert speech.samples[-1] == Span(0, 51 * SAMPLE_RATE).end - 1

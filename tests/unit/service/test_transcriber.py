@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+from dataclasses import replace
+from typing import Any, BinaryIO
+
+import pytest
+
+from whisper_service.domain import (
+    ModelCard,
+    SpeechOptions,
+    Task,
+    TranscriptionOptions,
+)
+from whisper_service.engine.engine import Decoding, DecodingRequest, EngineFacts
+from whisper_service.errors import Fault, ServiceError
+from whisper_service.service.contract import State
+from whisper_service.service.recording import Recording
+from whisper_service.service.transcriber import TranscriptionService
+
+from .scripted_engine import (
+    DE,
+    TOKENIZER,
+    VOCABULARY,
+    ScriptedEngine,
+    length_of,
+    said,
+    start_of,
+    windows_at,
+)
+
+CARD = ModelCard("whisper-nano", 0, "openai", {"en": "english"})
+FACTS = EngineFacts("m", "float32", "auto", "CPU", "none", "none", 4)
+GREEDY = TranscriptionOptions(temperatures=(0.0,))
+
+
+class Engine(ScriptedEngine):
+    """The scripted engine with the life of a real one."""
+
+    is_dead = False
+    stopped = False
+
+    async def start(self) -> EngineFacts:
+        return FACTS
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+
+class Reader:
+    """Gives prepared recordings; what it was asked stays known."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self.speech: list[SpeechOptions | None] = []
+        self.closed = False
+
+    async def read(self, upload: BinaryIO, speech: SpeechOptions | None) -> Recording:
+        self.speech.append(speech)
+        await asyncio.sleep(0)
+        return self.recording
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def closed(request: DecodingRequest) -> Decoding:
+    return said(0, f" w{round(start_of(request))}", length_of(request))
+
+
+def service_of(
+    engine: Engine | None = None, *starts: float, max_windows: int = 4
+) -> tuple[TranscriptionService, Engine, Reader]:
+    engine = engine or Engine(closed)
+    reader = Reader(Recording(123.0, tuple(windows_at(*starts))))
+    service: Any = TranscriptionService(
+        engine,  # type: ignore[arg-type]
+        reader,  # type: ignore[arg-type]
+        VOCABULARY,
+        TOKENIZER,
+        CARD,
+        max_windows=max_windows,
+        language_threshold=0.5,
+    )
+    return service, engine, reader
+
+
+async def test_an_upload_becomes_a_transcript() -> None:
+    service, _, reader = service_of(None, 0, 30, 60)
+    transcript = await service.transcribe(io.BytesIO(), GREEDY)
+    assert transcript.text == "w0 w30 w60"
+    assert (transcript.task, transcript.language, transcript.duration) == (
+        Task.TRANSCRIBE,
+        "en",
+        123.0,
+    )
+    assert reader.speech == [GREEDY.speech]
+
+
+async def test_one_window_after_the_other_where_that_was_asked_for() -> None:
+    service, engine, _ = service_of(None, 0, 30, 60)
+    options = replace(GREEDY, condition_on_previous_text=True)
+    assert (await service.transcribe(io.BytesIO(), options)).text == "w0 w30 w60"
+    assert engine.most == 1
+    assert engine.asked[2].previous
+
+
+async def test_a_recording_without_speech_never_reaches_the_engine() -> None:
+    service, engine, _ = service_of(None)
+    transcript = await service.transcribe(io.BytesIO(), replace(GREEDY, language="de"))
+    assert (transcript.text, transcript.language, transcript.duration) == ("", "de", 123.0)
+    assert not engine.asked
+
+
+async def test_a_given_language_is_asked_of_the_engine_and_reported() -> None:
+    service, engine, _ = service_of(None, 0, 30)
+    transcript = await service.transcribe(io.BytesIO(), replace(GREEDY, language="de"))
+    assert {request.language for request in engine.asked} == {DE}
+    assert transcript.language == "de"
+
+
+async def test_a_language_that_the_model_does_not_know_is_refused_before_any_work() -> None:
+    service, engine, reader = service_of(None, 0)
+    with pytest.raises(ServiceError) as refusal:
+        await service.transcribe(io.BytesIO(), replace(GREEDY, language="yue"))
+    assert (refusal.value.fault, refusal.value.param) == (Fault.INVALID_VALUE, "language")
+    assert not reader.speech
+    assert not engine.asked
+
+
+async def test_requests_share_the_engines_places_in_turn() -> None:
+    service, engine, _ = service_of(None, *(30.0 * index for index in range(10)), max_windows=2)
+    both = await asyncio.gather(
+        *(service.transcribe(io.BytesIO(), replace(GREEDY, language="en")) for _ in range(3))
+    )
+    assert len({transcript.text for transcript in both}) == 1
+    assert engine.most == 2
+
+
+async def test_its_life_is_starting_ready_draining() -> None:
+    service, engine, reader = service_of()
+    assert service.state is State.STARTING
+    assert await service.start() is FACTS
+    assert service.state is State.READY
+    await service.drain(1)
+    assert service.state is State.DRAINING
+    await service.stop()
+    assert engine.stopped
+    assert reader.closed
+
+
+async def test_a_dead_engine_is_told_whatever_the_state() -> None:
+    service, engine, _ = service_of()
+    await service.start()
+    engine.is_dead = True
+    assert service.state is State.DEAD
+    assert service.engine_is_dead
+
+
+async def test_draining_waits_for_what_was_accepted() -> None:
+    service, engine, _ = service_of(None, 0)
+    engine.gates = {0.0: asyncio.Event()}
+    await service.start()
+    accepted = asyncio.create_task(service.transcribe(io.BytesIO(), GREEDY))
+    await asyncio.sleep(0.01)
+    draining = asyncio.create_task(service.drain(5))
+    await asyncio.sleep(0.01)
+    assert not draining.done()
+    engine.gates[0.0].set()
+    await draining
+    assert accepted.done()
+
+
+async def test_draining_does_not_wait_for_ever(caplog: pytest.LogCaptureFixture) -> None:
+    service, engine, _ = service_of(None, 0)
+    engine.gates = {0.0: asyncio.Event()}
+    accepted = asyncio.create_task(service.transcribe(io.BytesIO(), GREEDY))
+    await asyncio.sleep(0.01)
+    with caplog.at_level(logging.WARNING):
+        await service.drain(0.01)
+    assert "1 requests were not finished" in caplog.text
+    accepted.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await accepted
+    assert engine.running == 0
+
+
+async def test_draining_an_idle_service_takes_no_time_and_complains_of_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    service, _, _ = service_of()
+    await service.start()
+    with caplog.at_level(logging.WARNING):
+        await service.drain(0)
+    assert not caplog.text
+
+
+async def test_a_cancelled_request_leaves_nothing_behind() -> None:
+    service, engine, _ = service_of(None, 0, 30, 60)
+    engine.gates = {0.0: asyncio.Event()}
+    request = asyncio.create_task(service.transcribe(io.BytesIO(), GREEDY))
+    await asyncio.sleep(0.01)
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    assert engine.running == 0
+    await asyncio.wait_for(service.drain(1), 1)
