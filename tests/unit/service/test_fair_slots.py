@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import dataclass
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from whisper_service.service.fair_slots import FairSlots
 
@@ -56,3 +59,113 @@ async def test_callers_who_give_up_cost_nobody_a_slot(seed: int) -> None:
             task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert (slots.running, slots.queued) == (0, 0)
+
+
+async def test_owners_are_served_in_turn_however_many_windows_each_has() -> None:
+    slots = FairSlots(1)
+    served: list[str] = []
+
+    async def window(owner: str) -> None:
+        async with slots.slot(owner):
+            served.append(owner)
+
+    async with slots.slot("before"):
+        waiting = [asyncio.create_task(window(owner)) for owner in "aaaabbcaa"]
+        await asyncio.sleep(0)
+        assert slots.queued == 9
+    await asyncio.gather(*waiting)
+    assert "".join(served) == "abcabaaaa"
+
+
+async def test_a_failing_window_gives_its_slot_back() -> None:
+    slots = FairSlots(1)
+    with pytest.raises(KeyError):
+        async with slots.slot("a"):
+            raise KeyError
+    assert slots.running == 0
+
+
+async def test_a_slot_that_comes_as_its_caller_gives_up_goes_to_the_next() -> None:
+    slots = FairSlots(1)
+    entered: list[str] = []
+
+    async def window(owner: str) -> None:
+        async with slots.slot(owner):
+            entered.append(owner)
+
+    async with slots.slot("before"):
+        first, second = (asyncio.create_task(window(owner)) for owner in "ab")
+        await asyncio.sleep(0)
+    first.cancel()  # its slot has come already, yet it does not know
+    await asyncio.gather(first, second, return_exceptions=True)
+    assert entered == ["b"]
+    assert (slots.running, slots.queued) == (0, 0)
+
+
+@dataclass(eq=False)
+class Caller:
+    task: asyncio.Task[None]
+    leaves: asyncio.Event
+
+
+class Crowd:
+    """Callers who come, leave and give up."""
+
+    def __init__(self, total: int) -> None:
+        self.slots = FairSlots(total)
+        self.callers: list[Caller] = []
+
+    async def _visit(self, owner: int, leaves: asyncio.Event) -> None:
+        async with self.slots.slot(owner):
+            await leaves.wait()
+
+    def comes(self, owner: int) -> None:
+        leaves = asyncio.Event()
+        self.callers.append(Caller(asyncio.create_task(self._visit(owner, leaves)), leaves))
+
+    def goes(self, index: int, *, by_force: bool) -> None:
+        if self.callers:
+            caller = self.callers.pop(index % len(self.callers))
+            if by_force:
+                caller.task.cancel()
+            caller.leaves.set()
+
+    async def settle(self) -> None:
+        for _ in range(4):
+            await asyncio.sleep(0)
+        assert self.slots.running == min(self.slots.total, self.present)
+        assert self.slots.queued == self.present - self.slots.running
+
+    @property
+    def present(self) -> int:
+        tasks = (task for task in asyncio.all_tasks() if task is not asyncio.current_task())
+        return sum(not task.done() for task in tasks)
+
+
+moves = st.lists(
+    st.tuples(st.sampled_from(("comes", "comes", "leaves", "gives up")), st.integers(0, 3)),
+    max_size=40,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(total=st.integers(1, 3), moves=moves, patience=st.integers(0, 5))
+def test_whoever_comes_and_goes_no_slot_is_lost_and_none_is_idle(
+    total: int, moves: list[tuple[str, int]], patience: int
+) -> None:
+    async def play() -> None:
+        crowd = Crowd(total)
+        for index, (move, number) in enumerate(moves):
+            if move == "comes":
+                crowd.comes(number)
+            else:
+                crowd.goes(number, by_force=move == "gives up")
+            if index % (patience + 1) == 0:
+                await crowd.settle()
+        for caller in crowd.callers:
+            caller.leaves.set()
+        await asyncio.gather(*(caller.task for caller in crowd.callers))
+        await crowd.settle()
+        assert (crowd.slots.running, crowd.slots.queued) == (0, 0)
+
+    asyncio.run(play())
