@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from openai import OpenAI
 
 from tests.conftest import Clip
@@ -20,8 +21,9 @@ def samples_of(clip: Clip) -> Samples:
         return decode(file, DecodeLimits(max_seconds=30, timeout_seconds=30))
 
 
+@pytest.mark.parametrize("one_by_one", [False, True])
 def test_every_sentence_of_a_long_recording_is_there_once_and_in_its_place(
-    client: OpenAI, clips: dict[str, Clip]
+    client: OpenAI, clips: dict[str, Clip], *, one_by_one: bool
 ) -> None:
     parts: list[Samples] = []
     starts: list[float] = []
@@ -32,6 +34,7 @@ def test_every_sentence_of_a_long_recording_is_there_once_and_in_its_place(
     result = client.audio.transcriptions.create(
         model="whisper-1", file=("long.wav", wav(np.concatenate(parts))),
         response_format="verbose_json",
+        extra_body={"condition_on_previous_text": one_by_one},
     )  # fmt: skip
     heard = result.text.casefold()
     assert [heard.count(word) for word in ("fox", "lazy dog", "hello world")] == [ROUNDS] * 3

@@ -48,6 +48,8 @@ class SequentialTranscription:
             if language == NO_TOKEN and self._vocabulary.is_multilingual:
                 language = decoded.decoding.language
             history += [token for segment in segmented.segments for token in segment.tokens]
-            if decoded.decoding.temperature > _RESET_TEMPERATURE:
+            # The reference keeps the last and hottest try of a doubted window; here it may be a
+            # cool one, and it is as little to be led by.
+            if decoded.doubted or decoded.decoding.temperature > _RESET_TEMPERATURE:
                 history = []
         return pieces

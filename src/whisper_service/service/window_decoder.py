@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from whisper_service.domain import TranscriptionOptions, Window
 from whisper_service.engine.decoding_rules import NO_TOKEN
@@ -29,12 +29,17 @@ OnFirst = Callable[[int, FirstStep], None]
 
 @dataclass(frozen=True)
 class DecodedWindow:
-    """The try that was kept. `silent`: whatever the text, there was no speech."""
+    """The try that was kept.
+
+    silent: whatever the text, there was no speech.
+    doubted: no try could be trusted; this was the best of them.
+    """
 
     window: Window
     decoding: Decoding
     measures: Measures
     silent: bool
+    doubted: bool = False
 
 
 class WindowDecoder:
@@ -97,7 +102,8 @@ class WindowDecoder:
             WINDOW_RETRIES.labels(reason=reason.value).inc()
             logger.debug("a window is doubted at temperature %s: %s", temperature, reason)
         WINDOWS.labels(outcome="doubted").inc()
-        return tries[best([each.measures for each in tries], self._options.quality)]
+        kept = tries[best([each.measures for each in tries], self._options.quality)]
+        return replace(kept, doubted=True)
 
     def _measure(self, window: Window, decoding: Decoding) -> DecodedWindow:
         text = self._tokenizer.decode(decoding.tokens)

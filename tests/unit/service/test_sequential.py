@@ -115,6 +115,19 @@ async def test_a_text_that_needed_chance_does_not_lead_the_next_astray(
     assert bool(last.previous) is kept
 
 
+async def test_a_text_that_no_try_could_mend_does_not_lead_the_next_astray() -> None:
+    def answer(request: DecodingRequest) -> Decoding:
+        # The coolest try is the best of them: it is kept, and is a loop all the same.
+        loop = start_of(request) == 0
+        logprob = -0.1 - request.temperature if loop else -0.1
+        return said(0, " w" * 60 if loop else " w", length_of(request), logprob=logprob)
+
+    engine = ScriptedEngine(answer)
+    pieces = await run(engine, window_at((0, 60)))
+    assert [decoded.decoding.temperature for decoded, _ in pieces] == [0, 0]
+    assert engine.asked[-1].previous == ()
+
+
 async def test_silence_is_skipped_and_not_told() -> None:
     def answer(request: DecodingRequest) -> Decoding:
         if start_of(request) == 30:
