@@ -14,11 +14,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
-from pathlib import Path
 
 import httpx
 from openai import OpenAI
+
+from samples import samples_folder
 
 START_SECONDS = 600  # on a slow machine, with every core busy
 STOP_SECONDS = 60
@@ -26,14 +26,6 @@ CLIPS = (
     "en/counting", "en/hello_world", "en/quick_brown_fox", "fr/comptage", "it/conteggio",
     "pt/pangrama", "zh/nihao_shijie",
 )  # fmt: skip
-
-
-def samples_folder() -> Path:
-    """The recorded speech that the test package carries, a text beside each clip."""
-    spec = find_spec("pytest_audioeval")
-    if spec is None or not spec.submodule_search_locations:
-        sys.exit("The demo's speech is in the package pytest-audioeval: run `make install`.")
-    return Path(spec.submodule_search_locations[0]) / "samples" / "audio"
 
 
 def free_port() -> int:

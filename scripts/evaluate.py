@@ -25,6 +25,7 @@ from evaluation import clips as alone
 from evaluation import corpus, crowd, long, sounds
 from evaluation.report import Section, render, render_goals
 from evaluation.systems import Dotted, Peer, Service, System, embedded_peer
+from samples import samples_folder
 
 SECTIONS = ("clips", "nonspeech", "joined", "crowd")
 MINUTES_IN_THE_MIDDLE_OF = 60.0
@@ -139,7 +140,7 @@ def _arguments() -> argparse.Namespace:
     add("--output", type=Path, help="JSON file to write")
     add("--check", action="store_true", help="exit 1 when the service misses a goal")
     args = parser.parse_args()
-    args.clips = args.clips or corpus.default_folder()
+    args.clips = args.clips or samples_folder()
     return args
 
 

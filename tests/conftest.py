@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from scripts.samples import samples_folder
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,8 @@ class Clip:
 @pytest.fixture(scope="session")
 def clips() -> dict[str, Clip]:
     """27 short clips in nine languages, by names such as `en/counting`."""
-    spec = find_spec("pytest_audioeval")
-    assert spec is not None
-    assert spec.submodule_search_locations
-    folder = Path(spec.submodule_search_locations[0]) / "samples" / "audio"
     found = [
         Clip(path, path.parent.name, path.with_suffix(".txt").read_text().strip())
-        for path in sorted(folder.glob("*/*.wav"))
+        for path in sorted(samples_folder().glob("*/*.wav"))
     ]
     return {clip.name: clip for clip in found}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,14 +45,6 @@ def speech_bounds(samples: Samples) -> tuple[float, float]:
     level = 20 * np.log10(np.sqrt(np.mean(frames**2, axis=1)) + 1e-9)
     loud = np.flatnonzero(level > level.max() - SPEECH_RANGE_DB)
     return float(loud[0]) * FRAME / SAMPLE_RATE, float(loud[-1] + 1) * FRAME / SAMPLE_RATE
-
-
-def default_folder() -> Path:
-    """The clips that the package pytest-audioeval carries, found without importing it."""
-    found = importlib.util.find_spec("pytest_audioeval")
-    if found is None or not found.submodule_search_locations:
-        raise SystemExit("pytest-audioeval is not installed: name a folder with --clips")
-    return Path(found.submodule_search_locations[0], "samples", "audio")
 
 
 def load_clips(folder: Path, languages: list[str] | None = None) -> list[Clip]:

@@ -12,12 +12,13 @@ from tokenizers import AddedToken, Tokenizer
 
 from whisper_service.checkpoints.ctranslate2 import Tensor, read_model, to_transformers
 from whisper_service.domain import TIME_PRECISION, WINDOW_SECONDS
-
-_TIMESTAMPS = round(WINDOW_SECONDS / TIME_PRECISION) + 1  # <|0.00|> … <|30.00|>
-_MAX_INITIAL_TIMESTAMP = 50  # one second: openai/whisper, decoding.py, max_initial_timestamp
-_MULTILINGUAL_VOCABULARY = 51_865  # openai/whisper, model.py: is_multilingual
-# The spellings of the special tokens differ between tokenizers of the same vocabulary.
-_NO_SPEECH_NAMES = ("<|nospeech|>", "<|nocaptions|>")
+from whisper_service.whisper.vocabulary import (
+    MAX_INITIAL_TIMESTAMP,
+    MULTILINGUAL_VOCABULARY,
+    NO_SPEECH_NAMES,
+    TIMESTAMPS,
+    token_id,
+)
 
 
 def convert(source: Path, target: Path) -> None:
@@ -54,7 +55,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 
 def _add_timestamps(tokenizer: Tokenizer, vocabulary: int) -> None:
-    tokens = [f"<|{index * TIME_PRECISION:.2f}|>" for index in range(_TIMESTAMPS)]
+    tokens = [f"<|{index * TIME_PRECISION:.2f}|>" for index in range(TIMESTAMPS)]
     missing = [token for token in tokens if tokenizer.token_to_id(token) is None]
     tokenizer.add_special_tokens(
         [AddedToken(token, normalized=False, special=True) for token in missing]
@@ -63,14 +64,6 @@ def _add_timestamps(tokenizer: Tokenizer, vocabulary: int) -> None:
         raise ValueError(
             f"the tokenizer has {tokenizer.get_vocab_size()} tokens, the weights {vocabulary}"
         )
-
-
-def _token(tokenizer: Tokenizer, *names: str) -> int:
-    for name in names:
-        token = tokenizer.token_to_id(name)
-        if token is not None:
-            return int(token)
-    raise ValueError(f"the tokenizer has none of {', '.join(names)}")
 
 
 def _layers(tensors: dict[str, Tensor], stack: str) -> int:
@@ -82,7 +75,7 @@ def _layers(tensors: dict[str, Tensor], stack: str) -> int:
 def _model_config(tensors: dict[str, Tensor], tokenizer: Tokenizer) -> dict[str, Any]:
     width, mel_bins, _ = tensors["encoder/conv1/weight"].shape
     vocabulary = tensors["decoder/embeddings/weight"].shape[0]
-    end = _token(tokenizer, "<|endoftext|>")
+    end = token_id(tokenizer, "<|endoftext|>")
     return {
         "architectures": ["WhisperForConditionalGeneration"],
         "model_type": "whisper",
@@ -105,7 +98,7 @@ def _model_config(tensors: dict[str, Tensor], tokenizer: Tokenizer) -> dict[str,
         "bos_token_id": end,
         "eos_token_id": end,
         "pad_token_id": end,
-        "decoder_start_token_id": _token(tokenizer, "<|startoftranscript|>"),
+        "decoder_start_token_id": token_id(tokenizer, "<|startoftranscript|>"),
         "dtype": "float16",
     }
 
@@ -119,7 +112,7 @@ def _generation_config(
         if index in set(hints["lang_ids"])
     }
     # An English-only tokenizer has the language tokens as well: only its size tells it apart.
-    multilingual = config["vocab_size"] >= _MULTILINGUAL_VOCABULARY
+    multilingual = config["vocab_size"] >= MULTILINGUAL_VOCABULARY
     generation: dict[str, Any] = {
         "alignment_heads": hints["alignment_heads"],
         "begin_suppress_tokens": hints["suppress_ids_begin"],
@@ -129,18 +122,18 @@ def _generation_config(
         "eos_token_id": config["eos_token_id"],
         "pad_token_id": config["pad_token_id"],
         "is_multilingual": multilingual,
-        "max_initial_timestamp_index": _MAX_INITIAL_TIMESTAMP,
+        "max_initial_timestamp_index": MAX_INITIAL_TIMESTAMP,
         "max_length": config["max_target_positions"],
-        "no_speech_token_id": _token(tokenizer, *_NO_SPEECH_NAMES),
-        "no_timestamps_token_id": _token(tokenizer, "<|notimestamps|>"),
-        "prev_sot_token_id": _token(tokenizer, "<|startofprev|>"),
+        "no_speech_token_id": token_id(tokenizer, *NO_SPEECH_NAMES),
+        "no_timestamps_token_id": token_id(tokenizer, "<|notimestamps|>"),
+        "prev_sot_token_id": token_id(tokenizer, "<|startofprev|>"),
         "return_timestamps": False,
     }
     if multilingual:
         generation["lang_to_id"] = dict(sorted(languages.items(), key=lambda item: item[1]))
         generation["task_to_id"] = {
-            "transcribe": _token(tokenizer, "<|transcribe|>"),
-            "translate": _token(tokenizer, "<|translate|>"),
+            "transcribe": token_id(tokenizer, "<|transcribe|>"),
+            "translate": token_id(tokenizer, "<|translate|>"),
         }
     return generation
 

@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import BinaryIO, TypeVar
 
+import numpy as np
+
 from whisper_service.audio.decode import DecodeLimits, decode
 from whisper_service.audio.speech import SpeechDetector, spans_of_speech
 from whisper_service.audio.windows import pack, split_quietly
@@ -34,8 +36,6 @@ class Recording:
     @property
     def speech(self) -> Window:
         """All windows' speech as one window of any length, for the sequential way."""
-        import numpy as np
-
         samples: Samples = np.concatenate([window.samples for window in self.windows])
         spans: tuple[Span, ...] = tuple(span for window in self.windows for span in window.spans)
         return Window(samples, spans)

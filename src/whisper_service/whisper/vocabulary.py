@@ -11,10 +11,10 @@ from tokenizers import Tokenizer
 from whisper_service.domain import TIME_PRECISION, WINDOW_SECONDS, Task
 from whisper_service.languages import LANGUAGES
 
-_NO_SPEECH_NAMES = ("<|nospeech|>", "<|nocaptions|>")  # newer and older spelling of one token
-_MULTILINGUAL_VOCABULARY = 51_865  # openai/whisper, model.py: is_multilingual
-_TIMESTAMPS = round(WINDOW_SECONDS / TIME_PRECISION) + 1  # <|0.00|> … <|30.00|>
-_MAX_INITIAL_TIMESTAMP = 50  # one second: openai/whisper, decoding.py, max_initial_timestamp
+NO_SPEECH_NAMES = ("<|nospeech|>", "<|nocaptions|>")  # newer and older spelling of one token
+MULTILINGUAL_VOCABULARY = 51_865  # openai/whisper, model.py: is_multilingual
+TIMESTAMPS = round(WINDOW_SECONDS / TIME_PRECISION) + 1  # <|0.00|> … <|30.00|>
+MAX_INITIAL_TIMESTAMP = 50  # one second: openai/whisper, decoding.py, max_initial_timestamp
 # Symbols that are written but not spoken (openai/whisper, tokenizer.py, non_speech_tokens).
 _NON_SPEECH_SYMBOLS = (
     *'"#()*+/:;<=>@[\\]^_`{|}~「」『』',
@@ -80,11 +80,13 @@ def read_vocabulary(
     """
     size = int(config["vocab_size"])
     said = generation.get("is_multilingual")
-    multilingual = size >= _MULTILINGUAL_VOCABULARY if said is None else bool(said)
+    multilingual = size >= MULTILINGUAL_VOCABULARY if said is None else bool(said)
     languages = _languages(tokenizer, generation) if multilingual else {}
-    tasks = {task.value: _id(tokenizer, f"<|{task}|>") for task in Task} if multilingual else {}
-    timestamp_begin = _id(tokenizer, "<|0.00|>", default=_after_no_timestamps(tokenizer))
-    end = _id(tokenizer, "<|endoftext|>")
+    tasks = (
+        {task.value: token_id(tokenizer, f"<|{task}|>") for task in Task} if multilingual else {}
+    )
+    timestamp_begin = token_id(tokenizer, "<|0.00|>", default=_after_no_timestamps(tokenizer))
+    end = token_id(tokenizer, "<|endoftext|>")
     given = generation.get("suppress_tokens", config.get("suppress_tokens"))
     symbols = _non_speech_tokens(tokenizer) if given is None else given
     begin = generation.get("begin_suppress_tokens", config.get("begin_suppress_tokens"))
@@ -92,12 +94,12 @@ def read_vocabulary(
         begin = [tokenizer.encode(" ", add_special_tokens=False).ids[0], end]
     initial = generation.get("max_initial_timestamp_index")
     return Vocabulary(
-        size=min(size, timestamp_begin + _TIMESTAMPS),
+        size=min(size, timestamp_begin + TIMESTAMPS),
         end_of_text=end,
-        start_of_transcript=_id(tokenizer, "<|startoftranscript|>"),
-        start_of_previous=_id(tokenizer, "<|startofprev|>"),
-        no_speech=_id(tokenizer, *_NO_SPEECH_NAMES),
-        no_timestamps=_id(tokenizer, "<|notimestamps|>"),
+        start_of_transcript=token_id(tokenizer, "<|startoftranscript|>"),
+        start_of_previous=token_id(tokenizer, "<|startofprev|>"),
+        no_speech=token_id(tokenizer, *NO_SPEECH_NAMES),
+        no_timestamps=token_id(tokenizer, "<|notimestamps|>"),
         timestamp_begin=timestamp_begin,
         languages=languages,
         tasks=tasks,
@@ -106,11 +108,16 @@ def read_vocabulary(
         suppressed=tuple(sorted({*symbols, *range(end + 1, timestamp_begin)} - {-1})),
         suppressed_at_begin=tuple(begin),
         max_initial_timestamp=timestamp_begin
-        + (_MAX_INITIAL_TIMESTAMP if initial is None else int(initial)),
+        + (MAX_INITIAL_TIMESTAMP if initial is None else int(initial)),
     )
 
 
-def _id(tokenizer: Tokenizer, *names: str, default: int | None = None) -> int:
+def token_id(tokenizer: Tokenizer, *names: str, default: int | None = None) -> int:
+    """The id of the first of `names` that the tokenizer has, else `default`.
+
+    Raises:
+        UnsuitableCheckpointError: it has none of them, and there is no default.
+    """
     for name in names:
         token = tokenizer.token_to_id(name)
         if token is not None:
@@ -124,7 +131,7 @@ def _id(tokenizer: Tokenizer, *names: str, default: int | None = None) -> int:
 
 def _after_no_timestamps(tokenizer: Tokenizer) -> int:
     # Older tokenizers end with <|notimestamps|>; the model's embedding goes on with <|0.00|>.
-    return _id(tokenizer, "<|notimestamps|>") + 1
+    return token_id(tokenizer, "<|notimestamps|>") + 1
 
 
 def _languages(tokenizer: Tokenizer, generation: Mapping[str, Any]) -> dict[str, int]:

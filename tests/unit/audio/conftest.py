@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-import importlib.util
 import io
 from collections.abc import Callable
-from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from scripts.samples import samples_folder
 from whisper_service.audio.decode import DecodeLimits, decode
 from whisper_service.domain import Samples
 
@@ -63,13 +62,9 @@ def encode() -> Encoder:
 @pytest.fixture(scope="session")
 def recordings() -> dict[str, Samples]:
     """Real speech, by language and clip: "en/counting"."""
-    package = importlib.util.find_spec("pytest_audioeval")
-    assert package is not None
-    assert package.submodule_search_locations
-    folder = Path(package.submodule_search_locations[0]) / "samples" / "audio"
     limits = DecodeLimits(max_seconds=60, timeout_seconds=10)
     clips = {}
-    for path in sorted(folder.glob("*/*.wav")):
+    for path in sorted(samples_folder().glob("*/*.wav")):
         with path.open("rb") as file:
             clips[f"{path.parent.name}/{path.stem}"] = decode(file, limits)
     return clips

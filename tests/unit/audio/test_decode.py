@@ -10,6 +10,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
@@ -594,12 +595,8 @@ def test_the_canary_notices_when_it_is_opened(canary):
 def test_uploads_are_decoded_beside_one_another(encode):
     data = encode(sweep(48000, 5), container="webm", codec="libopus", rate=48000)
     expected = read(data)
-    results: list[Samples] = []
-    threads = [threading.Thread(target=lambda: results.append(read(data))) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(read, [data] * 4))
     assert len(results) == 4
     assert all(np.array_equal(result, expected) for result in results)
 

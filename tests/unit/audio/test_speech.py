@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import accumulate
 
@@ -201,16 +201,8 @@ def test_the_probabilities_are_the_ones_that_the_streaming_model_gives(
 def test_one_detector_serves_many_threads(detector, recordings):
     samples = np.concatenate([*recordings.values()])[: 10 * SAMPLE_RATE]
     expected = detector.speech_probabilities(samples)
-    results: list[np.ndarray] = []
-
-    def work() -> None:
-        results.append(detector.speech_probabilities(samples))
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(detector.speech_probabilities, [samples] * 4))
     assert len(results) == 4
     assert all(np.array_equal(result, expected) for result in results)
 
