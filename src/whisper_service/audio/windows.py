@@ -12,7 +12,9 @@ import numpy as np
 
 from whisper_service.domain import SAMPLE_RATE, WINDOW_SAMPLES, Samples, Span, Window
 
-JOINED_SAMPLES = 1 * SAMPLE_RATE  # a silence up to this long between two spans stays as it is
+# A silence up to this long between two spans stays as it is, and a longer one is shortened to it:
+# enough for Whisper to see a pause there, and to end a segment at it.
+SILENCE_SAMPLES = 1 * SAMPLE_RATE
 
 # From here on a window may end early where that is in a longer silence.
 _FULL_SAMPLES = 24 * SAMPLE_RATE
@@ -24,7 +26,7 @@ _AS_QUIET = 2.0  # power ratio (3 dB) within which a later place is as good as t
 
 
 def pack(samples: Samples, spans: Iterable[Span]) -> list[Window]:
-    """Windows that hold exactly what is in `spans`, and the short silences between them."""
+    """Windows that hold what is in `spans`, and the silences between them, shortened."""
     return [take(samples, group) for group in plan(samples, spans)]
 
 
@@ -74,13 +76,16 @@ def _best_end(waiting: Sequence[Span], following: Span) -> int:
 
 
 def _merged(spans: Sequence[Span]) -> tuple[Span, ...]:
-    """The spans with the short silences between them; these belong to the rhythm of speech."""
+    """The spans with the silences between them, which belong to the rhythm of speech."""
     merged = [spans[0]]
     for span in spans[1:]:
-        if span.start - merged[-1].end <= JOINED_SAMPLES:
-            merged[-1] = Span(merged[-1].start, span.end)
+        last = merged[-1]
+        if span.start - last.end <= SILENCE_SAMPLES:
+            merged[-1] = Span(last.start, span.end)
         else:
-            merged.append(span)
+            half = SILENCE_SAMPLES // 2
+            merged[-1] = Span(last.start, last.end + half)
+            merged.append(Span(span.start - half, span.end))
     return tuple(merged)
 
 
@@ -94,13 +99,13 @@ def _pieces(samples: Samples, spans: Iterable[Span]) -> Iterator[Span]:
         start = span.start
         while span.end - start > WINDOW_SAMPLES:
             latest = min(start + WINDOW_SAMPLES, span.end - _SHORTEST_REST_SAMPLES)
-            end = _quietest(samples, start + _EARLIEST_CUT_SAMPLES, latest)
+            end = quietest(samples, start + _EARLIEST_CUT_SAMPLES, latest)
             yield Span(start, end)
             start = end
         yield Span(start, span.end)
 
 
-def _quietest(samples: Samples, first: int, last: int) -> int:
+def quietest(samples: Samples, first: int, last: int) -> int:
     """The last of the quietest places in [first, last], in samples."""
     hops = (last - first) // _HOP_SAMPLES
     power = np.square(samples[first : first + hops * _HOP_SAMPLES], dtype=np.float64)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from whisper_service.domain import WINDOW_SECONDS, Window
+from whisper_service.audio.windows import quietest
+from whisper_service.domain import SAMPLE_RATE, WINDOW_SECONDS, Span, Window
 from whisper_service.engine.decoding_rules import NO_TOKEN
 from whisper_service.engine.logprobs import FirstStep
 from whisper_service.service.fair_slots import FairSlots
@@ -16,6 +17,8 @@ from whisper_service.whisper.segments import SegmentedWindow, segment_window
 from whisper_service.whisper.vocabulary import Vocabulary
 
 _SHORTEST_TAIL = 0.2  # seconds; less than this holds no word
+_UNHEARD_SPEECH = 1.0  # seconds of speech after a window's last time: its text ended early
+_SHORTEST_SPLIT = 10.0  # seconds; half of it is still a sentence
 
 Piece = tuple[DecodedWindow, SegmentedWindow]
 
@@ -35,14 +38,19 @@ class ParallelTranscription:
         self._slots = slots
         self._language_threshold = language_threshold
         self._owner = object()
+        self._voiced: Sequence[Span] = ()
 
-    async def run(self, windows: Sequence[Window], language: int) -> list[Piece]:
+    async def run(
+        self, windows: Sequence[Window], language: int, voiced: Sequence[Span] = ()
+    ) -> list[Piece]:
         """Every window's text, in the order of the audio.
 
         Args:
             windows: at least one.
             language: its token; NO_TOKEN: the first window that is sure decides for all.
+            voiced: where in the file somebody speaks; empty: unknown.
         """
+        self._voiced = voiced
         if language != NO_TOKEN or not self._vocabulary.is_multilingual or len(windows) == 1:
             return _flat(await together([self._window(window, language) for window in windows]))
         loop = asyncio.get_running_loop()
@@ -85,16 +93,34 @@ class ParallelTranscription:
         pieces: list[Piece] = []
         while True:
             async with self._slots.slot(self._owner):
-                decoded = await self._decoder.decode(window, language, on_first=on_first)
+                decoded = await self._decoder.decode(
+                    window,
+                    language,
+                    on_first=on_first,
+                    splittable=window.seconds >= _SHORTEST_SPLIT,
+                )
             on_first, language = None, decoded.decoding.language
             segmented = segment_window(decoded.decoding.tokens, window.seconds, self._vocabulary)
-            if _was_cut_off(decoded, segmented):
+            if decoded.to_split or _was_cut_off(decoded, segmented):
                 halves = _halves(window)
                 return pieces + _flat([await self._window(half, language) for half in halves])
             pieces.append((decoded, segmented))
-            if decoded.silent or window.seconds - segmented.covered < _SHORTEST_TAIL:
+            covered = self._covered(decoded, segmented)
+            if decoded.silent or window.seconds - covered < _SHORTEST_TAIL:
                 return pieces
-            window = window.after(segmented.covered)
+            window = window.after(covered)
+
+    def _covered(self, decoded: DecodedWindow, segmented: SegmentedWindow) -> float:
+        """Seconds of the window whose speech is in its text.
+
+        Whisper may end its text early, after one sentence of many. It is taken at its word that the
+        rest is silence, unless there is speech.
+        """
+        if not segmented.segments:
+            return decoded.window.seconds
+        last = segmented.segments[-1].end
+        unheard = _overlap(decoded.window.after(last).spans, self._voiced)
+        return last if unheard >= _UNHEARD_SPEECH * SAMPLE_RATE else segmented.covered
 
 
 def _was_cut_off(decoded: DecodedWindow, segmented: SegmentedWindow) -> bool:
@@ -105,7 +131,18 @@ def _was_cut_off(decoded: DecodedWindow, segmented: SegmentedWindow) -> bool:
 
 
 def _halves(window: Window) -> tuple[Window, Window]:
-    return window.cut(len(window.samples) // 2)
+    """The window cut in a pause near its middle."""
+    third = len(window.samples) // 3
+    return window.cut(quietest(window.samples, third, 2 * third))
+
+
+def _overlap(some: Sequence[Span], others: Sequence[Span]) -> int:
+    """Samples that are in both."""
+    return sum(
+        max(0, min(one.end, other.end) - max(one.start, other.start))
+        for one in some
+        for other in others
+    )
 
 
 def _flat(parts: Sequence[list[Piece]]) -> list[Piece]:

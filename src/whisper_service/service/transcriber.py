@@ -138,4 +138,4 @@ class TranscriptionService:
         at_once = ParallelTranscription(
             decoder, self._vocabulary, self._slots, self._language_threshold
         )
-        return await at_once.run(recording.windows, language)
+        return await at_once.run(recording.windows, language, recording.voiced)

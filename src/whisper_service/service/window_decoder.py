@@ -18,7 +18,14 @@ from whisper_service.engine.engine import (
 from whisper_service.engine.logprobs import FirstStep
 from whisper_service.metrics import WINDOW_RETRIES, WINDOWS
 from whisper_service.whisper.prompt import MAX_PREVIOUS_TOKENS
-from whisper_service.whisper.quality import Measures, best, compression_ratio, doubt, is_silence
+from whisper_service.whisper.quality import (
+    Doubt,
+    Measures,
+    best,
+    compression_ratio,
+    doubt,
+    is_silence,
+)
 from whisper_service.whisper.tokenizer import TextTokenizer
 from whisper_service.whisper.vocabulary import Vocabulary
 
@@ -33,6 +40,8 @@ class DecodedWindow:
 
     silent: whatever the text, there was no speech.
     doubted: no try could be trusted; this was the best of them.
+    to_split: the text repeats itself, but it came to its end: perhaps so did the speaker. Half of
+        the window tells.
     """
 
     window: Window
@@ -40,6 +49,7 @@ class DecodedWindow:
     measures: Measures
     silent: bool
     doubted: bool = False
+    to_split: bool = False
 
 
 class WindowDecoder:
@@ -72,6 +82,8 @@ class WindowDecoder:
         language: int,
         previous: tuple[int, ...] | None = None,
         on_first: OnFirst | None = None,
+        *,
+        splittable: bool = False,
     ) -> DecodedWindow:
         """Tries the temperatures in turn until a text is not doubted; else keeps the best.
 
@@ -80,6 +92,7 @@ class WindowDecoder:
             language: its token; NO_TOKEN: the likeliest, found by the first try for all.
             previous: text tokens of what was said before; None: the caller's prompt.
             on_first: told the language and the no-speech probability early in the first try.
+            splittable: whether the caller can split the window rather than see it tried hotter.
         """
         tries: list[DecodedWindow] = []
         key = uuid.uuid4().hex
@@ -100,6 +113,9 @@ class WindowDecoder:
                 WINDOWS.labels(outcome="silence" if tries[-1].silent else "text").inc()
                 return tries[-1]
             WINDOW_RETRIES.labels(reason=reason.value).inc()
+            first_of_many = len(tries) == 1 and len(self._options.temperatures) > 1
+            if splittable and first_of_many and _says_the_same_again(reason, decoding):
+                return replace(tries[-1], to_split=True)
             logger.debug("a window is doubted at temperature %s: %s", temperature, reason)
         WINDOWS.labels(outcome="doubted").inc()
         kept = tries[best([each.measures for each in tries], self._options.quality)]
@@ -122,3 +138,8 @@ class WindowDecoder:
         return await self._engine.hear_language(
             DecodingRequest(window.samples, previous=self.prompt)
         )
+
+
+def _says_the_same_again(reason: Doubt, decoding: Decoding) -> bool:
+    """Whether a repetitive text came to its own end, as a loop of the decoder's does not."""
+    return reason is Doubt.REPETITIVE and decoding.finished and not decoding.looped

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whisper_service.audio.windows import JOINED_SAMPLES, pack, plan, split_quietly, take
+from whisper_service.audio.windows import SILENCE_SAMPLES, pack, plan, split_quietly, take
 from whisper_service.domain import SAMPLE_RATE, WINDOW_SAMPLES, Samples, Span, Window
 
 # Every sample says where it is: float32 counts exactly to 16.7 million.
@@ -63,11 +63,11 @@ def test_only_short_silences_are_transcribed_along_with_speech(spans):
     for span in spans:
         silence[span.start : span.end] = False
     for window in pack(RULER, spans):
-        for span in window.spans:
-            edges = np.flatnonzero(np.diff(np.r_[False, silence[span.start : span.end], False]))
-            assert all(end - start <= JOINED_SAMPLES for start, end in edges.reshape(-1, 2))
-            assert not silence[span.start]
-            assert not silence[span.end - 1]
+        quiet = np.concatenate([silence[span.start : span.end] for span in window.spans])
+        edges = np.flatnonzero(np.diff(np.r_[False, quiet, False]))
+        assert all(end - start <= SILENCE_SAMPLES for start, end in edges.reshape(-1, 2))
+        assert not quiet[0]
+        assert not quiet[-1]
 
 
 @settings(max_examples=40, deadline=None)
@@ -78,7 +78,7 @@ def test_a_window_holds_at_most_30_s_and_never_next_to_nothing(spans):
         assert sum(len(span) for span in window.spans) == len(window.samples)
         assert all(len(span) > 0 for span in window.spans)
         pairs = pairwise(window.spans)
-        assert all(a.end + JOINED_SAMPLES < b.start for a, b in pairs)
+        assert all(a.end < b.start for a, b in pairs)
 
 
 @settings(max_examples=40, deadline=None)
@@ -87,7 +87,7 @@ def test_two_neighbouring_windows_would_never_have_fitted_into_one(spans):
     windows = pack(RULER, spans)
     for a, b in pairwise(windows):
         gap = b.spans[0].start - a.spans[-1].end
-        between = gap if gap <= JOINED_SAMPLES else 0
+        between = min(gap, SILENCE_SAMPLES)
         assert len(a.samples) + between + len(b.samples) > WINDOW_SAMPLES
 
 
@@ -123,8 +123,9 @@ def test_times_keep_their_order_on_the_way_back(spans, data):
 
 def test_on_the_seam_a_start_belongs_to_the_later_span_and_an_end_to_the_earlier():
     [window] = pack(RULER, [Span(0, 16_000), Span(160_000, 176_000)])
-    assert window.file_end(1.0) == 1.0
-    assert window.file_start(1.0) == 10.0
+    assert window.seconds == 3.0, "a second of the silence is kept"
+    assert window.file_end(1.5) == 1.5
+    assert window.file_start(1.5) == 9.5
     assert window.seek == 0
 
 
@@ -147,12 +148,13 @@ def test_a_plan_can_be_taken_window_by_window():
     assert [window.spans for window in taken] == [window.spans for window in packed]
 
 
-def test_a_short_pause_stays_and_a_long_one_goes():
+def test_a_short_pause_stays_and_a_long_one_is_shortened_to_a_second():
     second = SAMPLE_RATE
     [window] = pack(RULER, [Span(0, second), Span(2 * second, 3 * second)])
     assert window.spans == (Span(0, 3 * second),)
     [window] = pack(RULER, [Span(0, second), Span(3 * second, 4 * second)])
-    assert window.spans == (Span(0, second), Span(3 * second, 4 * second))
+    half = second // 2
+    assert window.spans == (Span(0, second + half), Span(3 * second - half, 4 * second))
 
 
 def test_a_nearly_full_window_ends_in_the_longest_silence():

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tests.unit.whisper.byte_level import small_english_model
-from whisper_service.domain import SAMPLE_RATE, TranscriptionOptions, Window
+from whisper_service.domain import SAMPLE_RATE, Span, TranscriptionOptions, Window
 from whisper_service.engine.decoding_rules import NO_TOKEN
 from whisper_service.engine.engine import Decoding, DecodingRequest, LanguageEvidence
 from whisper_service.errors import Fault, ServiceError
@@ -48,6 +49,17 @@ async def run(engine: ScriptedEngine, windows: Sequence[Window], language: int =
 def closed(request: DecodingRequest) -> Decoding:
     """A text that names its window, from its first to its last second."""
     return said(0, f" w{round(start_of(request))}", length_of(request))
+
+
+def speech(start: float, end: float) -> Span:
+    return Span(round(start * SAMPLE_RATE), round(end * SAMPLE_RATE))
+
+
+def with_pause(window: Window, seconds: float) -> Window:
+    """The window with 0.2 s of silence around a place of it."""
+    samples = window.samples.copy()
+    samples[round((seconds - 0.1) * SAMPLE_RATE) : round((seconds + 0.1) * SAMPLE_RATE)] = 0
+    return replace(window, samples=samples)
 
 
 def hearing(english: float, german: float, french: float) -> LanguageEvidence:
@@ -225,22 +237,88 @@ class TestSilence:
         assert len(engine.asked) == 1
 
 
+class TestEarlyEnd:
+    """Whisper says one sentence of many, and then that the text has ended."""
+
+    @staticmethod
+    def answer(request: DecodingRequest) -> Decoding:
+        if start_of(request) == 0:
+            return said(0, " hello", 4)
+        return closed(request)
+
+    async def test_speech_after_the_last_time_is_heard_again(self) -> None:
+        engine = ScriptedEngine(self.answer)
+        pieces = await transcription(engine).run(windows_at(0), EN, [speech(0, 3), speech(9, 12)])
+        assert texts(pieces) == [" hello", " w4"]
+        assert [start_of(request) for request in engine.asked] == [0, 4]
+
+    async def test_silence_after_the_last_time_is_not(self) -> None:
+        engine = ScriptedEngine(self.answer)
+        await transcription(engine).run(windows_at(0), EN, [speech(0, 4.5), speech(40, 50)])
+        assert len(engine.asked) == 1
+
+    async def test_without_knowing_where_speech_is_whisper_is_taken_at_its_word(self) -> None:
+        engine = ScriptedEngine(self.answer)
+        await run(engine, windows_at(0))
+        assert len(engine.asked) == 1
+
+
+class TestRepetition:
+    """A text that repeats itself is a loop of the decoder's, or what was said."""
+
+    SAME = " the same again"
+
+    def answer(self, request: DecodingRequest) -> Decoding:
+        times = max(1, round(length_of(request) / 3))
+        return said(0, self.SAME * times, length_of(request))
+
+    async def test_a_window_that_ends_by_itself_is_split_until_it_is_believed(self) -> None:
+        engine = ScriptedEngine(self.answer)
+        options = TranscriptionOptions(temperatures=(0.0, 0.5))
+        pieces = await transcription(engine, options=options).run(windows_at(0), EN)
+        assert "".join(texts(pieces)).count(self.SAME) >= 9
+        assert {request.temperature for request in engine.asked} == {0.0}
+
+    async def test_a_short_window_is_tried_hotter(self) -> None:
+        engine = ScriptedEngine(lambda _: said(0, self.SAME * 9, 8))
+        options = TranscriptionOptions(temperatures=(0.0, 0.5))
+        await transcription(engine, options=options).run(windows_at(0, seconds=8), EN)
+        assert [request.temperature for request in engine.asked] == [0.0, 0.5]
+
+    async def test_a_loop_is_tried_hotter(self) -> None:
+        engine = ScriptedEngine(lambda _: said(0, self.SAME * 9, finished=False, looped=True))
+        options = TranscriptionOptions(temperatures=(0.0, 0.5))
+        await transcription(engine, options=options).run(windows_at(0), EN)
+        assert [request.temperature for request in engine.asked] == [0.0, 0.5]
+
+    async def test_the_only_temperature_that_was_asked_for_is_final(self) -> None:
+        engine = ScriptedEngine(self.answer)
+        await transcription(engine).run(windows_at(0), EN)
+        assert len(engine.asked) == 1
+
+
 class TestTokenLimit:
-    async def test_a_window_that_was_cut_off_is_halved(self) -> None:
+    async def test_a_window_that_was_cut_off_is_halved_in_a_pause(self) -> None:
         def answer(request: DecodingRequest) -> Decoding:
-            if length_of(request) > 15:
+            if length_of(request) > 16:
                 return said(0, " much", finished=False)
             return closed(request)
 
         engine = ScriptedEngine(answer)
-        pieces = await run(engine, windows_at(60))
-        assert texts(pieces) == [" w60", " w75"]
-        assert [length_of(request) for request in engine.asked] == [30, 15, 15]
+        window = with_pause(windows_at(60)[0], 14.0)
+        pieces = await run(engine, [window])
+        assert [length_of(request) for request in engine.asked] == [30, 14, 16]
+        assert [decoded.window.spans for decoded, _ in pieces] == [
+            (speech(60, 74),),
+            (speech(74, 90),),
+        ]
 
     async def test_halves_are_halved_down_to_a_quarter(self) -> None:
         engine = ScriptedEngine(lambda _: said(0, " much", finished=False))
         pieces = await run(engine, windows_at(0))
-        assert [decoded.window.seconds for decoded, _ in pieces] == [7.5] * 4
+        lengths = [decoded.window.seconds for decoded, _ in pieces]
+        assert sum(lengths) == pytest.approx(30)
+        assert all(2.5 <= length <= 7.5 for length in lengths)
 
     async def test_a_loop_is_not_halved(self) -> None:
         engine = ScriptedEngine(lambda _: said(0, " w", finished=False, looped=True))
