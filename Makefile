@@ -21,14 +21,14 @@ serve: install ## Runs the service until Ctrl-C; WHISPER_HOST and WHISPER_PORT s
 	@$(BIN)/python -m whisper_service
 
 test: check ## All tests, with the real engine.
-	@$(BIN)/python -m pytest -m engine
+	@$(BIN)/python -m pytest -m "engine or slow"
 
 check: install ## Lint, types, unit tests: under a minute.
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo >/dev/null || $(BIN)/lint-imports --no-logo
-	@$(BIN)/python -m pytest -m "not engine" -n 2 --dist loadfile -q
+	@$(BIN)/python -m pytest -m "not engine and not slow" -n 2 --dist loadfile -q
 
 bench: install ## Speed beside faster-whisper's, in one run.
 	@$(BIN)/python scripts/bench.py

@@ -19,6 +19,7 @@ class Fault(Enum):
     AUDIO_TOO_LONG = auto()
     UPLOAD_TOO_LARGE = auto()
     UPLOAD_TOO_SLOW = auto()
+    HEADERS_TOO_LARGE = auto()
     UNAUTHORIZED = auto()
     MODEL_NOT_FOUND = auto()
     ROUTE_NOT_FOUND = auto()

@@ -38,6 +38,11 @@ STAGE_SECONDS = Histogram(
     ["stage"],
     buckets=(0.005, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800),
 )
+DECODERS_ENDED = Counter(
+    "whisper_decoders_ended_total",
+    "Decoding processes that an upload ended before their time: `crash`, `timeout`, `cancelled`.",
+    ["reason"],
+)
 WINDOWS = Counter(
     "whisper_windows_total",
     "Windows of at most 30 s that were decoded: `text`, `silence`, or `doubted` after all retries.",
@@ -50,5 +55,22 @@ WINDOW_RETRIES = Counter(
 )
 WINDOWS_RUNNING = Gauge("whisper_windows_running", "Windows that the engine is decoding.")
 WINDOWS_QUEUED = Gauge("whisper_windows_queued", "Windows that wait for the engine.")
+WINDOWS_ACCEPTED = Gauge(
+    "whisper_windows_accepted",
+    "Windows of accepted requests, as admission counts them; an upload not decoded yet is one.",
+)
+WINDOWS_ACCEPTED_LIMIT = Gauge(
+    "whisper_windows_accepted_limit",
+    "The number of accepted windows at which new requests are refused.",
+)
+UPLOADS_HELD = Gauge(
+    "whisper_uploads_held", "Uploads that are being received, wait for a decoder or are decoded."
+)
+REFUSED = Counter(
+    "whisper_refused_total",
+    "Requests that were refused before any of their body was read, by reason: `key`, `state` "
+    "(starting, draining, dead), `connections`, `queue` or `uploads`.",
+    ["reason"],
+)
 READY = Gauge("whisper_ready", "1 while the service takes requests, else 0.")
 ENGINE_INFO = Info("whisper_engine", "What the engine resolved its arguments to.")

@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from uvicorn.server import HANDLED_SIGNALS
 
 from whisper_service.api.app import create_app
+from whisper_service.api.serving import server_config, warn_of_open_doors
 from whisper_service.audio.decode import DecodeLimits
 from whisper_service.checkpoints.checkpoint import read_checkpoint
 from whisper_service.checkpoints.resolve import resolve_model, served_name
@@ -26,6 +27,7 @@ from whisper_service.engine.engine import WhisperEngine
 from whisper_service.engine.profiles import Profile, choose, detect_device
 from whisper_service.languages import LANGUAGES
 from whisper_service.metrics import ENGINE_INFO
+from whisper_service.service.admission import Admission
 from whisper_service.service.recording import RecordingReader
 from whisper_service.service.transcriber import TranscriptionService
 from whisper_service.settings import Settings
@@ -35,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 _WATCH_SECONDS = 0.5  # between two looks at the engine
 _LAST_WORDS_SECONDS = 1.0  # for the answers to requests whose engine has died
-_LAST_ANSWERS_SECONDS = 5  # for answers on their way out after the work is done
+_QUEUED_WINDOWS = 16  # that may wait for each that the engine decodes
 
 
 def build_service(settings: Settings) -> TranscriptionService:
@@ -69,6 +71,7 @@ def build_service(settings: Settings) -> TranscriptionService:
         _card(served_name(name), checkpoint.vocabulary, settings),
         max_windows=profile.max_windows,
         language_threshold=settings.language_threshold,
+        admission=_admission(profile, settings),
     )
 
 
@@ -77,6 +80,17 @@ def _with_limits(profile: Profile, settings: Settings) -> Profile:
         return profile
     arguments = {**profile.engine_args, "max_num_seqs": settings.max_windows_in_flight}
     return replace(profile, engine_args=arguments)
+
+
+def _admission(profile: Profile, settings: Settings) -> Admission:
+    queued = settings.max_queued_windows
+    if queued is None:
+        queued = _QUEUED_WINDOWS * profile.max_windows
+    return Admission(
+        windows=profile.max_windows + queued,
+        uploads=settings.max_uploads,
+        decoders=settings.decode_workers,
+    )
 
 
 def _card(name: str, vocabulary: Vocabulary, settings: Settings) -> ModelCard:
@@ -156,6 +170,7 @@ def _end_at_once() -> None:
 
 def run(settings: Settings) -> int:
     """Serves until told to stop. The process's exit code: not 0 where the engine failed."""
+    warn_of_open_doors(settings)
     service = build_service(settings)
 
     @asynccontextmanager
@@ -170,15 +185,7 @@ def run(settings: Settings) -> int:
             await service.stop()
             logger.info("stopped")
 
-    config = uvicorn.Config(
-        create_app(settings, service, lifespan=lifespan),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
-    )
+    config = server_config(create_app(settings, service, lifespan=lifespan), settings)
     server = _Server(config, service, settings.drain_seconds)
     server.run()
     return server.exit_code

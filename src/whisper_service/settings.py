@@ -6,8 +6,9 @@ Each is an environment variable with the prefix `WHISPER_`, or a line of `.env`.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     Field,
@@ -15,12 +16,17 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    SecretStr,
     ValidationError,
+    ValidatorFunctionWrapHandler,
     field_validator,
 )
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 ENV_PREFIX = "WHISPER_"
+LOOPBACK: Final = "127.0.0.1"
+_KEY: Final = re.compile(r"[\x21-\x7e]+")
 
 Profile = Literal["auto", "gpu", "cpu"]
 
@@ -41,10 +47,43 @@ class Settings(BaseSettings):
     )
 
     # Server
-    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    host: str | None = Field(
+        default=None,
+        description=("Address to listen on. Unset: 127.0.0.1 without API keys, 0.0.0.0 with them."),
+    )
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="How much is logged."
+    )
+
+    # Who may use it
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        default=(),
+        description=(
+            "Keys, comma separated, of which each request must bear one. Unset, and no file of "
+            "keys: everybody who reaches the port may use the service."
+        ),
+    )
+    api_keys_file: Path | None = Field(
+        default=None,
+        description=(
+            "File with further keys, one a line; blank lines and lines that begin with # do not "
+            "count. It is read once, at the start."
+        ),
+    )
+    public_metrics: bool = Field(
+        default=False,
+        description=(
+            "Whether /metrics is open when keys are set. They tell how much the service is used, "
+            "and Prometheus can send a key (`authorization: credentials`)."
+        ),
+    )
+    public_docs: bool = Field(
+        default=True,
+        description=(
+            "Whether /docs and /openapi.json are open when keys are set. They tell nothing about "
+            "this installation but its limits, and a browser cannot send a key for a page."
+        ),
     )
 
     # Model
@@ -104,35 +143,154 @@ class Settings(BaseSettings):
         default=True, description="Transcribe only where there is speech (Silero VAD)."
     )
 
-    # Limits
+    # Limits of one request
     max_upload_bytes: PositiveInt = Field(
         default=25 * 1024 * 1024, description="Largest upload, in bytes."
     )
     max_audio_seconds: PositiveFloat = Field(
         default=4 * 3600.0, description="Longest recording, in seconds of decoded audio."
     )
+    max_prompt_chars: NonNegativeInt = Field(
+        default=4096, description="Longest `prompt`, in characters."
+    )
+    max_form_parts: PositiveInt = Field(
+        default=64, description="Most parts of a form, the file and every field counted."
+    )
+    max_field_bytes: PositiveInt = Field(
+        default=64 * 1024, description="Longest form field beside the file, in bytes."
+    )
     upload_timeout_seconds: PositiveFloat = Field(
         default=120.0, description="Longest time that receiving one upload may take."
+    )
+    upload_idle_seconds: PositiveFloat = Field(
+        default=15.0, description="Longest pause in an upload: nothing arrives for so long."
     )
     decode_timeout_seconds: PositiveFloat = Field(
         default=300.0, description="Longest time that decoding one upload may take."
     )
+    request_timeout_seconds: PositiveFloat = Field(
+        default=1800.0,
+        description=(
+            "Longest time from an upload's last byte to its text, waiting included. Clients "
+            "mostly give up earlier: OpenAI's SDKs after 600 s."
+        ),
+    )
+
+    # Limits of all requests together
+    max_queued_windows: NonNegativeInt | None = Field(
+        default=None,
+        description=(
+            "Windows of 30 s that may wait for the engine; where so many do, new requests get a "
+            "429. A recording counts as one until it is decoded, and as an eighth of the whole at "
+            "most. Decoded audio in memory, about 2 MB a window, is bounded by the same count. "
+            "Unset: 16 for each window in flight."
+        ),
+    )
+    max_uploads: PositiveInt = Field(
+        default=128,
+        description=(
+            "Uploads that are received, or wait to be decoded, at the same time; each needs at "
+            "most the largest upload's size in the folder for temporary files."
+        ),
+    )
     decode_workers: PositiveInt = Field(
-        default=2, description="Uploads that are decoded at the same time."
+        default=4,
+        description=(
+            "Uploads that are decoded at the same time, each in a process of its own (28 MB). "
+            "Where there are several, one is kept free of uploads over 1 MiB. One gives "
+            "recordings to the engine about 500 times as fast as they play."
+        ),
     )
-    max_prompt_chars: NonNegativeInt = Field(
-        default=4096, description="Longest `prompt`, in characters."
+    max_connections: PositiveInt = Field(
+        default=512,
+        description=(
+            "Open connections; transcriptions on further ones get a 429. Keep it below the "
+            "process's limit of open files, less the uploads."
+        ),
     )
+    header_timeout_seconds: PositiveFloat = Field(
+        default=10.0, description="Longest time that a request's headers may take to arrive."
+    )
+    keep_alive_seconds: PositiveInt = Field(
+        default=5,
+        description=(
+            "How long an idle connection is kept. Behind a load balancer: longer than it keeps its "
+            "own."
+        ),
+    )
+    send_timeout_seconds: PositiveFloat = Field(
+        default=30.0, description="How long a client may take nothing of its answer."
+    )
+
+    # The end
     drain_seconds: NonNegativeFloat = Field(
         default=30.0, description="How long accepted requests may go on after the order to stop."
     )
 
-    @field_validator("model_aliases", mode="before")
+    @field_validator("model_aliases", "api_keys", mode="before")
     @classmethod
     def _split_at_commas(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("api_keys", mode="wrap")
+    @classmethod
+    def _is_not_empty(
+        cls, value: object, read: ValidatorFunctionWrapHandler
+    ) -> tuple[SecretStr, ...]:
+        keys: tuple[SecretStr, ...] = read(value)
+        # Somebody meant to close the door: it must not stay open over a stray comma.
+        if isinstance(value, str) and not keys:
+            raise ValueError("there is no key in it")
+        return keys
+
+    @field_validator("api_keys")
+    @classmethod
+    def _are_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for key in keys:
+            _check_key(key.get_secret_value())
+        return keys
+
+    @field_validator("api_keys_file")
+    @classmethod
+    def _holds_keys(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            read_key_file(path)
+        return path
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether a request must bear one of the configured keys."""
+        return bool(self.api_keys or self.api_keys_file)
+
+    @property
+    def listen_host(self) -> str:
+        """The host asked for, else every address where keys protect the service."""
+        return self.host or ("0.0.0.0" if self.needs_key else LOOPBACK)  # noqa: S104 -- with keys
+
+
+def read_key_file(path: Path) -> tuple[SecretStr, ...]:
+    """The keys in a file.
+
+    Raises:
+        ValueError: it cannot be read, has no key in it, or one that no header can carry.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"the file cannot be read ({error.__class__.__name__})") from None
+    keys = [line for line in lines if line and not line.startswith("#")]
+    if not keys:
+        raise ValueError("there is no key in the file")
+    for key in keys:
+        _check_key(key)
+    return tuple(SecretStr(key) for key in keys)
+
+
+def _check_key(key: str) -> None:
+    if not _KEY.fullmatch(key):
+        raise ValueError("a key is of printable ASCII characters without spaces")
 
 
 class WrongSettingsError(ValueError):
@@ -149,7 +307,7 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         lines = [
-            f"{variable(str(detail['loc'][0]))}: {detail['msg']} (it is {detail['input']!r}). "
+            f"{variable(str(detail['loc'][0]))}: {detail['msg']}{_shown(detail)}. "
             f"{Settings.model_fields[str(detail['loc'][0])].description}"
             for detail in error.errors()
         ]
@@ -160,6 +318,11 @@ def load_settings() -> Settings:
         raise WrongSettingsError(
             f"{', '.join(names)}: must be JSON ({error.__cause__})."
         ) from error
+
+
+def _shown(detail: ErrorDetails) -> str:
+    secret = detail["loc"][0] == "api_keys"
+    return "" if secret else f" (it is {detail['input']!r})"
 
 
 def variable(field: str) -> str:

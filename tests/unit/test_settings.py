@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from scripts.env_example import render
-from whisper_service.settings import Settings, WrongSettingsError, load_settings, variable
+from whisper_service.settings import (
+    Settings,
+    WrongSettingsError,
+    load_settings,
+    read_key_file,
+    variable,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,6 +60,23 @@ def test_every_setting_has_a_default_and_a_description() -> None:
         ("WHISPER_DECODE_WORKERS", "0"),
         ("WHISPER_MAX_PROMPT_CHARS", "1.5"),
         ("WHISPER_DRAIN_SECONDS", "-1"),
+        ("WHISPER_API_KEYS", ","),
+        ("WHISPER_API_KEYS", "one two"),
+        ("WHISPER_API_KEYS", "schlüssel"),
+        ("WHISPER_API_KEYS_FILE", "/nowhere/keys"),
+        ("WHISPER_API_KEYS_FILE", "/"),
+        ("WHISPER_PUBLIC_METRICS", "some"),
+        ("WHISPER_PUBLIC_DOCS", "some"),
+        ("WHISPER_MAX_FORM_PARTS", "0"),
+        ("WHISPER_MAX_FIELD_BYTES", "0"),
+        ("WHISPER_UPLOAD_IDLE_SECONDS", "0"),
+        ("WHISPER_REQUEST_TIMEOUT_SECONDS", "0"),
+        ("WHISPER_MAX_QUEUED_WINDOWS", "-1"),
+        ("WHISPER_MAX_UPLOADS", "0"),
+        ("WHISPER_MAX_CONNECTIONS", "0"),
+        ("WHISPER_HEADER_TIMEOUT_SECONDS", "0"),
+        ("WHISPER_KEEP_ALIVE_SECONDS", "0"),
+        ("WHISPER_SEND_TIMEOUT_SECONDS", "0"),
     ],
 )
 def test_a_wrong_value_is_refused_by_the_name_of_its_variable(
@@ -138,3 +161,58 @@ def test_aliases_are_split_at_commas(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_line_of_the_env_file_counts(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("WHISPER_PORT=9001\n")
     assert load_settings().port == 9001
+
+
+def test_keys_are_split_at_commas_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHISPER_API_KEYS", " sk-one, sk-two,")
+    settings = load_settings()
+    assert [key.get_secret_value() for key in settings.api_keys] == ["sk-one", "sk-two"]
+    assert "sk-" not in f"{settings!r} {settings}"
+
+
+@pytest.mark.parametrize("value", ["sk-good,sk bad", "sk-bäd"])
+def test_a_wrong_key_is_refused_without_being_shown(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("WHISPER_API_KEYS", value)
+    with pytest.raises(WrongSettingsError) as refusal:
+        load_settings()
+    assert "WHISPER_API_KEYS: " in str(refusal.value)
+    assert "sk-" not in str(refusal.value)
+    assert "sk bad" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "there is no key"),
+        (b"# only this\n\n   \n", "there is no key"),
+        (b"sk-one two\n", "printable ASCII"),
+        (b"\xff\xfe", "cannot be read"),
+    ],
+)
+def test_a_file_without_good_keys_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes, message: str
+) -> None:
+    path = tmp_path / "keys"
+    path.write_bytes(content)
+    monkeypatch.setenv("WHISPER_API_KEYS_FILE", str(path))
+    with pytest.raises(WrongSettingsError, match=f"WHISPER_API_KEYS_FILE: .*{message}") as refusal:
+        load_settings()
+    assert str(path) in str(refusal.value)
+    assert "sk-" not in str(refusal.value)
+
+
+def test_comments_and_blank_lines_of_the_file_are_no_keys(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text("# whose this is\n\n  sk-one  \nsk,two\r\n")
+    assert [key.get_secret_value() for key in read_key_file(path)] == ["sk-one", "sk,two"]
+
+
+def test_a_file_of_keys_is_enough_to_need_one(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text("sk-one")
+    settings = Settings(_env_file=None, api_keys_file=path)
+    assert settings.needs_key
+    assert settings.listen_host == "0.0.0.0"
+    assert not Settings(_env_file=None).needs_key

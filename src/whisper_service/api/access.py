@@ -56,4 +56,5 @@ def _record(scope: Scope, status: int, seconds: float) -> None:
     # Quoted, because a decoded path can hold line breaks, and with them forged log lines.
     path = quote(scope["path"][:_PATH_CHARS])
     level = logging.DEBUG if route in _PROBES else logging.INFO
-    log.log(level, "%s %s %d %.1f ms", scope["method"], path, status, seconds * 1000)
+    user = f" {state['user']}" if "user" in state else ""  # a key's name, never the key
+    log.log(level, "%s %s %d %.1f ms%s", scope["method"], path, status, seconds * 1000, user)

@@ -14,6 +14,7 @@ from whisper_service.api import audio, docs, health, models
 from whisper_service.api.access import AccessMiddleware
 from whisper_service.api.errors import install_error_handlers
 from whisper_service.api.failures import FailureMiddleware
+from whisper_service.api.keys import KeyRing
 from whisper_service.api.openapi import DESCRIPTION, complete
 from whisper_service.api.request_id import RequestIdMiddleware
 from whisper_service.service.contract import Transcriber
@@ -40,12 +41,14 @@ def create_app(
         version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
+        openapi_url=None,  # docs.router serves it, behind a key where that is wanted
         docs_url=None,  # FastAPI's own pages load their scripts from the internet
         redoc_url=None,
         redirect_slashes=False,  # a redirected upload would be sent twice
     )
     app.state.settings = settings
     app.state.transcriber = transcriber
+    app.state.keys = KeyRing.of(settings)
 
     for router in (audio.router, models.router):
         app.include_router(router, prefix=PREFIX)

@@ -9,10 +9,11 @@ from starlette.responses import Response
 
 from whisper_service import metrics
 from whisper_service.api.check import check_form
+from whisper_service.api.deadline import deadline
 from whisper_service.api.disconnect import run_while_connected
 from whisper_service.api.fields import gather
 from whisper_service.api.form import SpeechForm, TranscriptionForm, TranslationForm
-from whisper_service.api.gate import GATES, SettingsOf, TranscriberOf
+from whisper_service.api.gate import WORK_GATES, PermitOf, SettingsOf, TranscriberOf
 from whisper_service.api.multipart import FormLimits
 from whisper_service.api.openapi import form_body, speech_responses
 from whisper_service.api.options import SpeechRequest, read_request
@@ -20,10 +21,11 @@ from whisper_service.api.upload import read_form
 from whisper_service.domain import Transcript
 from whisper_service.errors import ServiceError
 from whisper_service.formats.formatter import format_transcript
+from whisper_service.service.admission import Permit
 from whisper_service.service.contract import Transcriber
 from whisper_service.settings import Settings
 
-router = APIRouter(prefix="/audio", tags=["audio"], dependencies=GATES)
+router = APIRouter(prefix="/audio", tags=["audio"], dependencies=WORK_GATES)
 
 _MOST_BYTES_OF_A_CHARACTER = 4  # in UTF-8
 
@@ -38,9 +40,9 @@ _MOST_BYTES_OF_A_CHARACTER = 4  # in UTF-8
     responses=speech_responses(),
 )
 async def create_transcription(
-    request: Request, transcriber: TranscriberOf, settings: SettingsOf
+    request: Request, transcriber: TranscriberOf, settings: SettingsOf, permit: PermitOf
 ) -> Response:
-    return await _answer(request, TranscriptionForm, transcriber, settings)
+    return await _answer(request, TranscriptionForm, transcriber, settings, permit)
 
 
 @router.post(
@@ -53,16 +55,20 @@ async def create_transcription(
     responses=speech_responses(),
 )
 async def create_translation(
-    request: Request, transcriber: TranscriberOf, settings: SettingsOf
+    request: Request, transcriber: TranscriberOf, settings: SettingsOf, permit: PermitOf
 ) -> Response:
-    return await _answer(request, TranslationForm, transcriber, settings)
+    return await _answer(request, TranslationForm, transcriber, settings, permit)
 
 
 async def _answer(
-    request: Request, model: type[SpeechForm], transcriber: Transcriber, settings: Settings
+    request: Request,
+    model: type[SpeechForm],
+    transcriber: Transcriber,
+    settings: Settings,
+    permit: Permit,
 ) -> Response:
     try:
-        asked, transcript = await _transcribe(request, model, transcriber, settings)
+        asked, transcript = await _transcribe(request, model, transcriber, settings, permit)
     except ServiceError as error:
         metrics.UPLOADS_REFUSED.labels(error.fault.name.lower()).inc()
         raise
@@ -75,20 +81,26 @@ async def _answer(
 
 
 async def _transcribe(
-    request: Request, model: type[SpeechForm], transcriber: Transcriber, settings: Settings
+    request: Request,
+    model: type[SpeechForm],
+    transcriber: Transcriber,
+    settings: Settings,
+    permit: Permit,
 ) -> tuple[SpeechRequest, Transcript]:
-    async with read_form(request, _limits(settings), settings.upload_timeout_seconds) as form:
+    times = settings.upload_timeout_seconds, settings.upload_idle_seconds
+    async with read_form(request, _limits(settings), *times) as form:
         fields = check_form(model, gather(form.fields))
         asked = read_request(fields, transcriber.model, settings)
         request.state.format = asked.response_format.value
-        work = transcriber.transcribe(form.file, asked.options)
-        return asked, await run_while_connected(request.receive, work)
+        async with deadline(settings.request_timeout_seconds):
+            work = transcriber.transcribe(form.file, asked.options, permit)
+            return asked, await run_while_connected(request.receive, work)
 
 
 def _limits(settings: Settings) -> FormLimits:
-    smallest = FormLimits(file_bytes=settings.max_upload_bytes)
     prompt_bytes = settings.max_prompt_chars * _MOST_BYTES_OF_A_CHARACTER
     return FormLimits(
         file_bytes=settings.max_upload_bytes,
-        field_bytes=max(smallest.field_bytes, prompt_bytes),
+        field_bytes=max(settings.max_field_bytes, prompt_bytes),
+        parts=settings.max_form_parts,
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final, TypeAlias
 
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 
 CLIENT_CLOSED_REQUEST: Final = 499  # nginx's number for it; nobody is left to read the answer
 RETRY_SECONDS: Final = 2  # the SDKs wait this long; more than a few seconds they do not honour
+# In turn, so that those who were refused together do not come back together.
+_RETRY_SECONDS_IN_TURN: Final = itertools.cycle((RETRY_SECONDS, 3, 4))
 
 _INVALID = "invalid_request_error"
 _SERVER = "server_error"
@@ -28,16 +31,17 @@ _SERVER = "server_error"
 
 @dataclass(frozen=True)
 class Wire:
-    """A fault's status, OpenAI's `type` and `code`, and whether to come back later."""
+    """A fault's status, OpenAI's `type` and `code`, whether to come back later, and headers."""
 
     status: int
     type: str
     code: str
     retry: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"retry-after": str(RETRY_SECONDS)} if self.retry else {}
+    def all_headers(self) -> dict[str, str]:
+        retry = {"retry-after": str(next(_RETRY_SECONDS_IN_TURN))} if self.retry else {}
+        return {**self.headers, **retry}
 
 
 WIRE: Final[Mapping[Fault, Wire]] = {
@@ -51,14 +55,18 @@ WIRE: Final[Mapping[Fault, Wire]] = {
     Fault.AUDIO_TOO_LONG: Wire(400, _INVALID, "audio_too_long"),
     Fault.UPLOAD_TOO_LARGE: Wire(413, _INVALID, "upload_too_large"),
     Fault.UPLOAD_TOO_SLOW: Wire(408, _INVALID, "upload_too_slow"),
-    Fault.UNAUTHORIZED: Wire(401, _INVALID, "invalid_api_key"),
+    Fault.HEADERS_TOO_LARGE: Wire(431, _INVALID, "headers_too_large"),
+    Fault.UNAUTHORIZED: Wire(
+        401, _INVALID, "invalid_api_key", headers={"www-authenticate": "Bearer"}
+    ),
     Fault.MODEL_NOT_FOUND: Wire(404, _INVALID, "model_not_found"),
     Fault.ROUTE_NOT_FOUND: Wire(404, _INVALID, "route_not_found"),
     Fault.METHOD_NOT_ALLOWED: Wire(405, _INVALID, "method_not_allowed"),
     Fault.OVERLOADED: Wire(429, "rate_limit_error", "overloaded", retry=True),
     Fault.NOT_READY: Wire(503, _SERVER, "not_ready", retry=True),
     Fault.ENGINE_DEAD: Wire(503, _SERVER, "engine_dead", retry=True),
-    Fault.TIMED_OUT: Wire(504, _SERVER, "timed_out"),
+    # The SDKs would send it all again, and what took too long once takes too long twice.
+    Fault.TIMED_OUT: Wire(504, _SERVER, "timed_out", headers={"x-should-retry": "false"}),
     Fault.INTERNAL: Wire(500, _SERVER, "internal_error"),
 }
 
@@ -81,7 +89,7 @@ class ErrorResponse(Response):
         super().__init__(
             error_body(error.fault, error.message, error.param),
             status_code=wire.status,
-            headers={**wire.headers, **(headers or {})},
+            headers={**wire.all_headers(), **(headers or {})},
         )
 
     def render(self, content: object) -> bytes:
@@ -90,6 +98,9 @@ class ErrorResponse(Response):
         return json.dumps(content, ensure_ascii=True).encode("ascii")
 
 
+STOPPED: Final = ServiceError(
+    Fault.NOT_READY, "The service was stopped before it could finish this request."
+)
 INTERNAL_ERROR: Final = ServiceError(
     Fault.INTERNAL,
     "The server failed on this request. The log says more under its x-request-id.",

@@ -1,16 +1,16 @@
-"""What orchestrators and Prometheus ask; open to all, and never in need of the engine."""
+"""What orchestrators and Prometheus ask; never in need of the engine. Health is open to all."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
 from whisper_service.api.errors import RETRY_SECONDS
-from whisper_service.api.gate import TranscriberOf
+from whisper_service.api.gate import TranscriberOf, guard_metrics
 from whisper_service.service.contract import State
 
 router = APIRouter(tags=["operations"])
@@ -48,6 +48,7 @@ async def ready(transcriber: TranscriberOf) -> Response:
 
 @router.get(
     "/metrics",
+    dependencies=[Depends(guard_metrics)],
     name="metrics",
     operation_id="metrics",
     summary="Prometheus metrics of the service and of its engine",

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from whisper_service.api.errors import WIRE, error_body
 from whisper_service.api.fields import LISTS
 from whisper_service.api.form import SpeechForm, TranscriptionForm, TranslationForm
+from whisper_service.api.keys import NO_KEY, WRONG_KEY
 from whisper_service.errors import Fault
 from whisper_service.formats.schema import TranscriptionJson, TranscriptionVerboseJson
 from whisper_service.settings import Settings
@@ -31,6 +32,13 @@ _REQUEST_ID: Final[Schema] = {
     "x-request-id": {
         "description": "The id of this request in the server's log.",
         "schema": {"type": "string"},
+    }
+}
+_KEY_SCHEME: Final = "apiKey"
+_WWW_AUTHENTICATE: Final[Schema] = {
+    "www-authenticate": {
+        "description": "How to send a key.",
+        "schema": {"type": "string", "const": "Bearer"},
     }
 }
 _RETRY_AFTER: Final[Schema] = {
@@ -65,14 +73,18 @@ _EXAMPLES: Final[Mapping[Fault, tuple[str, str | None]]] = {
         "The upload is larger than the limit of 26214400 bytes (25 MiB).",
         "file",
     ),
-    Fault.UPLOAD_TOO_SLOW: ("The upload did not arrive within 120 seconds.", None),
+    Fault.HEADERS_TOO_LARGE: ("The request's headers are larger than 65536 bytes.", None),
+    Fault.UPLOAD_TOO_SLOW: (
+        "The upload did not arrive within 120 seconds, or paused for 15.",
+        None,
+    ),
     Fault.MODEL_NOT_FOUND: (
         "The model 'gpt-4o' is not served here: ask for 'embedded' or 'whisper-1'.",
         "model",
     ),
     Fault.OVERLOADED: ("The queue is full: try again in a few seconds.", None),
     Fault.NOT_READY: ("The service is starting: the model is being loaded.", None),
-    Fault.TIMED_OUT: ("The request took longer than it may.", None),
+    Fault.TIMED_OUT: ("The request took longer than the limit of 1800 seconds.", None),
     Fault.INTERNAL: ("The server failed on this request.", None),
 }
 
@@ -149,7 +161,37 @@ def complete(document: Schema, settings: Settings) -> Schema:
             _restore_nulls(operation["responses"])
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
+    if settings.needs_key:
+        _lock(document, settings)
     return document
+
+
+def _lock(document: Schema, settings: Settings) -> None:
+    """Every route that needs a key says so."""
+    document["components"]["securitySchemes"] = {
+        _KEY_SCHEME: {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "One of the service's API keys: `Authorization: Bearer <key>`.",
+        }
+    }
+    refusal = {
+        "description": f"`{WIRE[Fault.UNAUTHORIZED].code}`",
+        "headers": _REQUEST_ID | _WWW_AUTHENTICATE,
+        "content": {"application/json": {"schema": _ref(Error), "examples": _KEY_EXAMPLES}},
+    }
+    for path, operations in document["paths"].items():
+        if path.startswith("/health/") or (path == "/metrics" and settings.public_metrics):
+            continue
+        for operation in operations.values():
+            operation["security"] = [{_KEY_SCHEME: []}]
+            operation["responses"][str(WIRE[Fault.UNAUTHORIZED].status)] = refusal
+
+
+_KEY_EXAMPLES: Final[Schema] = {
+    "missing": {"value": error_body(Fault.UNAUTHORIZED, NO_KEY)},
+    "wrong": {"value": error_body(Fault.UNAUTHORIZED, WRONG_KEY)},
+}
 
 
 def _schemas_of(model: type[BaseModel], mode: Literal["validation", "serialization"]) -> Schema:

@@ -24,6 +24,10 @@ def current_request_id() -> str:
     return _current.get()
 
 
+def new_request_id() -> str:
+    return f"req_{uuid.uuid4().hex}"
+
+
 class RequestIdFilter(logging.Filter):
     """Put `request_id` on every record: add it to a handler, and name it in the format."""
 
@@ -44,7 +48,7 @@ class RequestIdMiddleware:
             return
 
         offered = Headers(scope=scope).get(HEADER, "")
-        request_id = offered if _ACCEPTABLE.fullmatch(offered) else f"req_{uuid.uuid4().hex}"
+        request_id = offered if _ACCEPTABLE.fullmatch(offered) else new_request_id()
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -31,9 +31,15 @@ class Form:
 
 @asynccontextmanager
 async def read_form(
-    request: Request, limits: FormLimits, timeout_seconds: float
+    request: Request, limits: FormLimits, timeout_seconds: float, idle_seconds: float
 ) -> AsyncIterator[Form]:
     """The request's form, for as long as the block lasts.
+
+    Args:
+        request: of which nothing was read yet.
+        limits: of the form's size.
+        timeout_seconds: for the whole body.
+        idle_seconds: between two pieces of it.
 
     Raises:
         ServiceError: the body is too large, too slow, or not a form with one file.
@@ -47,21 +53,26 @@ async def read_form(
     with SpooledTemporaryFile(max_size=SPOOL_BYTES) as file:
         try:
             async with asyncio.timeout(timeout_seconds):
-                await _receive(request, form, file, body_limit)
+                await _receive(request, form, file, body_limit, idle_seconds)
         except TimeoutError:
             raise ServiceError(
                 Fault.UPLOAD_TOO_SLOW,
-                f"The upload did not arrive within {timeout_seconds:g} seconds.",
+                f"The upload did not arrive within {timeout_seconds:g} seconds, or paused for "
+                f"{idle_seconds:g}.",
             ) from None
         _check_file(form)
         file.seek(0)
         yield Form(tuple(form.fields), cast(BinaryIO, file))
 
 
-async def _receive(request: Request, form: MultipartForm, file: IO[bytes], body_limit: int) -> None:
+async def _receive(
+    request: Request, form: MultipartForm, file: IO[bytes], body_limit: int, idle_seconds: float
+) -> None:
     received = 0
-    async with aclosing(request.stream()) as stream:
+    now = asyncio.get_running_loop().time
+    async with asyncio.timeout(idle_seconds) as pause, aclosing(request.stream()) as stream:
         async for chunk in stream:
+            pause.reschedule(now() + idle_seconds)
             # Counted here and not taken from the header, which may be missing or may lie.
             received += len(chunk)
             if received > body_limit:

@@ -3,6 +3,9 @@
 The bytes are a stranger's. FFmpeg gets them through a reader of ours that knows no other file and
 no network, as the one container that their signature says, with no decoders but those for audio;
 and it is stopped when there is more audio, or when it takes longer, than is allowed.
+
+What FFmpeg itself may do wrong, `audio.isolated` keeps away from the service: there this module
+runs in a process of its own, which is why it imports so little.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import io
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NoReturn
 
@@ -27,7 +30,6 @@ logger = logging.getLogger(__name__)
 
 MIN_SECONDS = 0.1  # OpenAI refuses anything shorter
 
-_BLOCK_SAMPLES = 60 * SAMPLE_RATE  # decoded samples are collected a minute at a time
 _LONGEST_GAP_SECONDS = 1.0  # what one damaged packet may claim to have lasted
 _MAX_READ_ERRORS = 100  # places at which a container may be broken and still go on
 
@@ -54,11 +56,21 @@ class DecodeLimits:
 def decode(
     upload: BinaryIO, limits: DecodeLimits, cancelled: Callable[[], bool] = lambda: False
 ) -> Samples:
-    """The audio of `upload`: float32[n], 16 kHz mono, in [-1, 1].
+    """The audio of `upload` at once, decoded in this process: for files that are known.
 
-    Blocking: call it in a worker thread. Of several audio tracks the main one is taken. Channels
-    are mixed down without clipping, any sample rate is resampled, a damaged packet becomes silence
-    of its length, what is not a number becomes 0.
+    Arguments and errors as of `decode_pieces`.
+    """
+    return np.concatenate([*decode_pieces(upload, limits, cancelled)])
+
+
+def decode_pieces(
+    upload: BinaryIO, limits: DecodeLimits, cancelled: Callable[[], bool] = lambda: False
+) -> Iterator[Samples]:
+    """The audio of `upload` in order: float32[n] each, 16 kHz mono, in [-1, 1].
+
+    Blocking. Of several audio tracks the main one is taken. Channels are mixed down without
+    clipping, any sample rate is resampled, a damaged packet becomes silence of its length, what is
+    not a number becomes 0. An error may come at any time: then the pieces before it do not count.
 
     Args:
         upload: untrusted bytes, seekable. Read from its beginning; its name is not looked at.
@@ -70,29 +82,40 @@ def decode(
             took longer than `limits.timeout_seconds` or was cancelled.
     """
     watch = _Watch(limits.timeout_seconds, cancelled)
+    count = 0
     try:
-        samples = _decode(upload, limits, watch)
+        for piece in _pieces(upload, limits, watch):
+            count += len(piece)
+            yield piece
     except ServiceError:
         raise
     except Exception as error:
         watch.check()  # FFmpeg may be complaining because we stopped it
         logger.debug("refused an upload", exc_info=True)
         _refuse(f"The file is not audio that can be read. {_ACCEPTED}", error)
-    seconds = len(samples) / SAMPLE_RATE
+    seconds = count / SAMPLE_RATE
     if seconds < MIN_SECONDS:
         raise ServiceError(
             Fault.AUDIO_TOO_SHORT,
             f"The audio lasts {seconds:.2f} s; it has to last at least {MIN_SECONDS} s.",
             "file",
         )
-    return samples
+
+
+def took_too_long(timeout_seconds: float) -> ServiceError:
+    message = f"Decoding the file took longer than {timeout_seconds:g} s."
+    return ServiceError(Fault.TIMED_OUT, message, "file")
+
+
+def was_cancelled() -> ServiceError:
+    return ServiceError(Fault.TIMED_OUT, "The request was cancelled.")
 
 
 def _refuse(message: str, cause: Exception | None = None) -> NoReturn:
     raise ServiceError(Fault.UNREADABLE_AUDIO, message, "file") from cause
 
 
-def _decode(upload: BinaryIO, limits: DecodeLimits, watch: _Watch) -> Samples:
+def _pieces(upload: BinaryIO, limits: DecodeLimits, watch: _Watch) -> Iterator[Samples]:
     if upload.seek(0, io.SEEK_END) == 0:
         _refuse("The file is empty.")
     container_name = sniff(upload)
@@ -100,7 +123,7 @@ def _decode(upload: BinaryIO, limits: DecodeLimits, watch: _Watch) -> Samples:
     if container_name is None:
         _refuse(f"The file is in no audio format that is known here. {_ACCEPTED}")
     with _open(_Reader(upload, watch), container_name, watch) as container:
-        return _decode_stream(container, _only_audio_stream(container), limits, watch)
+        yield from _decode_stream(container, _only_audio_stream(container), limits, watch)
 
 
 def _open(reader: _Reader, container_name: str, watch: _Watch) -> Any:
@@ -135,8 +158,10 @@ def _only_audio_stream(container: Any) -> Any:
     return stream
 
 
-def _decode_stream(container: Any, stream: Any, limits: DecodeLimits, watch: _Watch) -> Samples:
-    codec, mixdown, collected = stream.codec_context, Mixdown(), _Collector(limits.max_seconds)
+def _decode_stream(
+    container: Any, stream: Any, limits: DecodeLimits, watch: _Watch
+) -> Iterator[Samples]:
+    codec, mixdown, meter = stream.codec_context, Mixdown(), _Meter(limits.max_seconds)
     codec.thread_count = 1  # uploads are decoded beside one another; threads each would not pay
     good = damaged = 0
     for packet in _packets(container, stream):
@@ -145,21 +170,20 @@ def _decode_stream(container: Any, stream: Any, limits: DecodeLimits, watch: _Wa
             frames = codec.decode(packet)
         except av.FFmpegError:
             damaged += 1
-            collected.add(*mixdown.flush(), _gap(packet))
+            yield from meter.passed([*mixdown.flush(), _gap(packet)])
             continue
         good += 1
         for frame in frames:
-            collected.check_room_for(frame)
-            collected.add(*mixdown.push(frame))
+            meter.check_room_for(frame)
+            yield from meter.passed(mixdown.push(frame))
     watch.check()
     for frame in _held_back(codec):
-        collected.add(*mixdown.push(frame))
-    collected.add(*mixdown.flush())
-    if damaged > good or not collected.count:
+        yield from meter.passed(mixdown.push(frame))
+    yield from meter.passed(mixdown.flush())
+    if damaged > good or not meter.count:
         _refuse(f"The file's audio is empty or too damaged to be read. {_ACCEPTED}")
     if damaged:
         logger.info("%d of an upload's %d packets were damaged", damaged, good + damaged)
-    return collected.joined()
 
 
 def _packets(container: Any, stream: Any) -> Iterator[Any]:
@@ -207,10 +231,9 @@ class _Watch:
 
     def check(self) -> None:
         if self._cancelled():
-            raise ServiceError(Fault.TIMED_OUT, "The request was cancelled.")
+            raise was_cancelled()
         if self.seconds_left == 0:
-            message = f"Decoding the file took longer than {self._timeout_seconds:g} s."
-            raise ServiceError(Fault.TIMED_OUT, message, "file")
+            raise took_too_long(self._timeout_seconds)
 
 
 class _Reader:
@@ -239,51 +262,27 @@ class _Reader:
         return self._upload.tell()
 
 
-class _Collector:
-    """Decoded samples, of a number that is not known before.
-
-    They are kept in blocks of a minute: one growing array would be copied again and again and
-    take twice its size while it is.
-    """
+class _Meter:
+    """Counts the decoded samples, and lets none pass that is more than allowed or no sample."""
 
     def __init__(self, max_seconds: float) -> None:
         self._max_seconds = max_seconds
         self._max_samples = int(max_seconds * SAMPLE_RATE)
-        self._blocks: list[Samples] = []
         self.count = 0
 
     def check_room_for(self, frame: Any) -> None:
         """Refuses a frame before it is resampled: a single one can hold hours at a low rate."""
         self._check(int(frame.samples / max(frame.sample_rate, 1) * SAMPLE_RATE))
 
+    def passed(self, pieces: Iterable[Samples]) -> Iterator[Samples]:
+        """The pieces, with what is no number made 0 and what is too loud cut off, in place."""
+        for piece in pieces:
+            self._check(len(piece))
+            self.count += len(piece)
+            np.nan_to_num(piece, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+            yield np.clip(piece, -1.0, 1.0, out=piece)
+
     def _check(self, count: int) -> None:
         if self.count + count > self._max_samples:
             message = f"The audio is longer than {self._max_seconds:g} s."
             raise ServiceError(Fault.AUDIO_TOO_LONG, message, "file")
-
-    def add(self, *pieces: Samples) -> None:
-        for piece in pieces:
-            self._check(len(piece))
-            np.nan_to_num(piece, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-            np.clip(piece, -1.0, 1.0, out=piece)
-            self._append(piece)
-
-    def _append(self, piece: Samples) -> None:
-        done = 0
-        while done < len(piece):
-            at = self.count % _BLOCK_SAMPLES
-            if at == 0:
-                self._blocks.append(np.empty(_BLOCK_SAMPLES, np.float32))
-            count = min(len(piece) - done, _BLOCK_SAMPLES - at)
-            self._blocks[-1][at : at + count] = piece[done : done + count]
-            self.count += count
-            done += count
-
-    def joined(self) -> Samples:
-        """All samples, in order. The blocks are given up while they are copied."""
-        samples = np.empty(self.count, np.float32)
-        self._blocks.reverse()
-        for start in range(0, self.count, _BLOCK_SAMPLES):
-            end = min(start + _BLOCK_SAMPLES, self.count)
-            samples[start:end] = self._blocks.pop()[: end - start]
-        return samples

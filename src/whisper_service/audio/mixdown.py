@@ -6,6 +6,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.audio.resampler import AudioResampler
 from av.filter import Graph
 
 from whisper_service.domain import SAMPLE_RATE, Samples
@@ -27,6 +28,7 @@ class Mixdown:
         self._kind: tuple[str, str, int] | None = None  # format, layout and rate of the frames
         self._graph: Any = None
         self._mixes = True  # False: FFmpeg cannot mix this layout, the mean is taken before it
+        self._interleaver: AudioResampler | None = None  # for the mean, where channels are planes
         self._waiting = 0.0  # samples that have been pushed since some were last pulled
 
     def push(self, frame: av.AudioFrame) -> list[Samples]:
@@ -44,7 +46,7 @@ class Mixdown:
             ready = self.flush()
             self._configure(*kind)
         frame.pts = None  # time is counted in samples; the file's own claims have no say
-        self._graph.push(frame if self._mixes else _plain_mean(frame))
+        self._graph.push(frame if self._mixes else self._plain_mean(frame))
         self._waiting += frame.samples / frame.sample_rate * SAMPLE_RATE
         if self._waiting >= _BATCH_SAMPLES:
             ready += self._pull()
@@ -67,6 +69,24 @@ class Mixdown:
         except av.FFmpegError:
             self._graph = _graph("fltp", "mono", rate)
             self._mixes = False
+            # PyAV must not look at the planes itself: of frames of 8 channels and more it takes
+            # for planes what lies behind their list (18.1), and reads anywhere in memory.
+            planar = av.AudioFormat(sample_format).is_planar
+            self._interleaver = AudioResampler("flt") if planar else None
+
+    def _plain_mean(self, frame: av.AudioFrame) -> av.AudioFrame:
+        """The mean of all channels, for layouts that FFmpeg has no mixing matrix for."""
+        if self._interleaver is not None:
+            (frame,) = self._interleaver.resample(frame)
+        data = frame.to_ndarray().reshape(-1, frame.layout.nb_channels)
+        mono = data.mean(axis=1, dtype=np.float64)
+        if data.dtype == np.uint8:
+            mono = (mono - 128) / 128
+        elif np.issubdtype(data.dtype, np.signedinteger):
+            mono /= -float(np.iinfo(data.dtype).min)
+        mean = av.AudioFrame.from_ndarray(mono.astype(np.float32)[None], "fltp", "mono")
+        mean.sample_rate = frame.sample_rate
+        return mean
 
     def _pull(self) -> list[Samples]:
         self._waiting = 0.0
@@ -102,19 +122,3 @@ def _graph(sample_format: str, layout: str, rate: int) -> Graph:
     batch.link_to(sink)
     graph.configure()
     return graph
-
-
-def _plain_mean(frame: av.AudioFrame) -> av.AudioFrame:
-    """The mean of all channels, for layouts that FFmpeg has no mixing matrix for."""
-    channels = frame.layout.nb_channels
-    data = frame.to_ndarray()
-    if not frame.format.is_planar:
-        data = data.reshape(-1, channels).T
-    mono = data.mean(axis=0, dtype=np.float64)
-    if data.dtype == np.uint8:
-        mono = (mono - 128) / 128
-    elif np.issubdtype(data.dtype, np.signedinteger):
-        mono /= -float(np.iinfo(data.dtype).min)
-    mean = av.AudioFrame.from_ndarray(mono.astype(np.float32)[None], "fltp", "mono")
-    mean.sample_rate = frame.sample_rate
-    return mean

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from enum import StrEnum
 from typing import BinaryIO, Protocol
 
 from whisper_service.domain import ModelCard, Transcript, TranscriptionOptions
+from whisper_service.service.admission import Permit
 
 
 class State(StrEnum):
@@ -22,8 +24,18 @@ class Transcriber(Protocol):
     @property
     def state(self) -> State: ...
 
-    async def transcribe(self, audio: BinaryIO, options: TranscriptionOptions) -> Transcript:
-        """The transcript of an uploaded file.
+    def admit(self, user: Hashable) -> Permit:
+        """Accepts a request of the user's, before any of it is read; the caller closes the permit.
+
+        Raises:
+            ServiceError: OVERLOADED.
+        """
+        ...
+
+    async def transcribe(
+        self, audio: BinaryIO, options: TranscriptionOptions, permit: Permit
+    ) -> Transcript:
+        """The transcript of an uploaded file, which is closed as soon as it is decoded.
 
         Raises:
             ServiceError: the upload is no audio that can be read, or the service cannot take it.

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
+
+from whisper_service.service.fair_queue import FairQueue
+
+
+class Slots(Protocol):
+    """What a request sees of the engine's places."""
+
+    def slot(self, owner: Hashable) -> AbstractAsyncContextManager[None]: ...
 
 
 class FairSlots:
-    """A semaphore whose waiters are served round robin by owner.
+    """A semaphore whose waiters are served round robin: by user, and by owner within a user.
 
-    So a recording of three hours does not make a clip of five seconds wait for its end.
+    So a recording of three hours does not make a clip of five seconds wait for its end, and
+    neither do fifty of them from one user.
     """
 
     def __init__(self, slots: int) -> None:
         self._free = slots
-        self._waiting: OrderedDict[Hashable, deque[asyncio.Future[None]]] = OrderedDict()
+        self._waiting: FairQueue[asyncio.Future[None]] = FairQueue()
         self.total = slots
 
     @property
@@ -25,47 +34,39 @@ class FairSlots:
 
     @property
     def queued(self) -> int:
-        return sum(len(waiters) for waiters in self._waiting.values())
+        return len(self._waiting)
 
     @asynccontextmanager
-    async def slot(self, owner: Hashable) -> AsyncIterator[None]:
-        """Waits for a slot and holds it; cancelling the wait costs nobody a slot."""
-        await self._acquire(owner)
+    async def slot(self, owner: Hashable, user: Hashable = None) -> AsyncIterator[None]:
+        """Waits for a slot and holds it; cancelling the wait costs nobody a slot.
+
+        Args:
+            owner: the request that the slot is for.
+            user: whose request it is.
+        """
+        await self._acquire(user, owner)
         try:
             yield
         finally:
             self._release()
 
-    async def _acquire(self, owner: Hashable) -> None:
+    async def _acquire(self, user: Hashable, owner: Hashable) -> None:
         if self._free > 0:
             self._free -= 1
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(owner, deque()).append(future)
+        self._waiting.add(user, owner, future)
         try:
             await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():
                 self._release()  # it came at the same moment
             else:
-                self._forget(owner, future)
+                self._waiting.discard(user, owner, future)
             raise
 
-    def _forget(self, owner: Hashable, future: asyncio.Future[None]) -> None:
-        waiters = self._waiting.get(owner)
-        if waiters is not None and future in waiters:
-            waiters.remove(future)
-            if not waiters:
-                del self._waiting[owner]
-
     def _release(self) -> None:
-        while self._waiting:
-            owner, waiters = next(iter(self._waiting.items()))
-            future = waiters.popleft()
-            if waiters:
-                self._waiting.move_to_end(owner)
-            else:
-                del self._waiting[owner]
+        while (future := self._waiting.take()) is not None:
             if not future.done():
                 future.set_result(None)
                 return

@@ -9,7 +9,7 @@ from whisper_service.audio.windows import quietest
 from whisper_service.domain import SAMPLE_RATE, WINDOW_SECONDS, Span, Window
 from whisper_service.engine.decoding_rules import NO_TOKEN
 from whisper_service.engine.logprobs import FirstStep
-from whisper_service.service.fair_slots import FairSlots
+from whisper_service.service.fair_slots import Slots
 from whisper_service.service.language_vote import NO_SPEECH, vote
 from whisper_service.service.together import together
 from whisper_service.service.window_decoder import DecodedWindow, OnFirst, WindowDecoder
@@ -30,7 +30,7 @@ class ParallelTranscription:
         self,
         decoder: WindowDecoder,
         vocabulary: Vocabulary,
-        slots: FairSlots,
+        slots: Slots,
         language_threshold: float,
     ) -> None:
         self._decoder = decoder

@@ -1,24 +1,30 @@
-"""From an upload to windows of speech, in a worker thread."""
+"""From an upload to windows of speech: decoded in another process, heard in a worker thread."""
 
 from __future__ import annotations
 
 import asyncio
+import io
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import BinaryIO, TypeVar
 
 import numpy as np
 
-from whisper_service.audio.decode import DecodeLimits, decode
+from whisper_service.audio.decode import DecodeLimits
+from whisper_service.audio.isolated import IsolatedDecoder
 from whisper_service.audio.speech import SpeechDetector, spans_of_speech
 from whisper_service.audio.windows import pack, split_quietly
 from whisper_service.domain import SAMPLE_RATE, Samples, Span, SpeechOptions, Window
 from whisper_service.metrics import STAGE_SECONDS
 
 T = TypeVar("T")
+
+SMALL_BYTES = 1024 * 1024  # 30 s of 16 kHz WAV, a minute of MP3: decoded and heard in 0.1 s
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,38 +48,56 @@ class Recording:
 
 
 class RecordingReader:
-    """Decodes uploads and finds their speech, a bounded number at a time."""
+    """Decodes uploads and finds their speech, a bounded number at a time, in order.
+
+    One place is kept free of large uploads: however many of those wait, a short clip has to wait
+    only for other short ones.
+    """
 
     def __init__(self, limits: DecodeLimits, workers: int) -> None:
         self._limits = limits
         self._detector = SpeechDetector()
+        self._decoder = IsolatedDecoder(workers)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+        self._places = asyncio.Semaphore(workers)
+        self._large_places = asyncio.Semaphore(max(1, workers - 1))
+
+    async def start(self) -> None:
+        """Has the decoding processes ready; without it, each is started when it is needed."""
+        await asyncio.get_running_loop().run_in_executor(self._pool, self._decoder.start)
 
     async def read(self, upload: BinaryIO, speech: SpeechOptions | None) -> Recording:
         """The recording in `upload`.
 
-        Cancelling it stops the work at the next packet and waits for that: the upload may be
-        closed afterwards.
+        Cancelling it ends the decoding at once, and waits for that: the upload may be closed
+        afterwards.
 
         Raises:
-            ServiceError: see `audio.decode.decode`.
+            ServiceError: see `audio.isolated.IsolatedDecoder.decode`.
         """
+        async with AsyncExitStack() as places:
+            if upload.seek(0, io.SEEK_END) > SMALL_BYTES:
+                await places.enter_async_context(self._large_places)
+            await places.enter_async_context(self._places)
+            return await self._read_in_thread(upload, speech)
+
+    async def _read_in_thread(self, upload: BinaryIO, speech: SpeechOptions | None) -> Recording:
         cancelled = threading.Event()
-        work = self._pool.submit(self._read, upload, speech, cancelled.is_set)
+        in_context = copy_context().run  # what is logged has the request's id
+        work = self._pool.submit(in_context, self._read, upload, speech, cancelled.is_set)
         future = asyncio.wrap_future(work)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
             cancelled.set()
-            if not work.cancel():  # it has begun
-                await asyncio.wait([future])
-                future.exception()  # it was told to fail
+            await asyncio.wait([future])
+            future.exception()  # it was told to fail
             raise
 
     def _read(
         self, upload: BinaryIO, speech: SpeechOptions | None, cancelled: Callable[[], bool]
     ) -> Recording:
-        samples = _timed("decode", lambda: decode(upload, self._limits, cancelled))
+        samples = _timed("decode", lambda: self._decoder.decode(upload, self._limits, cancelled))
         duration = len(samples) / SAMPLE_RATE
         if speech is None:
             return Recording(duration, tuple(split_quietly(samples)))
@@ -86,6 +110,8 @@ class RecordingReader:
         return Recording(duration, tuple(pack(samples, padded)), voiced)
 
     def close(self) -> None:
+        """Ends what is being read, and the decoding processes."""
+        self._decoder.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from whisper_service.domain import WINDOW_SAMPLES, Window
 from whisper_service.engine.decoding_rules import NO_TOKEN
-from whisper_service.service.fair_slots import FairSlots
+from whisper_service.service.fair_slots import Slots
 from whisper_service.service.parallel import Piece
 from whisper_service.service.window_decoder import WindowDecoder
 from whisper_service.whisper.segments import segment_window
@@ -21,7 +21,7 @@ _RESET_TEMPERATURE = 0.5
 class SequentialTranscription:
     """One request's speech, window by window, each beginning where the last one's text ended."""
 
-    def __init__(self, decoder: WindowDecoder, vocabulary: Vocabulary, slots: FairSlots) -> None:
+    def __init__(self, decoder: WindowDecoder, vocabulary: Vocabulary, slots: Slots) -> None:
         self._decoder = decoder
         self._vocabulary = vocabulary
         self._slots = slots

@@ -5,13 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Hashable
 from typing import BinaryIO
 
 from whisper_service.domain import ModelCard, Transcript, TranscriptionOptions
 from whisper_service.engine.decoding_rules import NO_TOKEN
 from whisper_service.engine.engine import EngineFacts, WhisperEngine
 from whisper_service.errors import Fault, ServiceError
-from whisper_service.metrics import READY, STAGE_SECONDS, WINDOWS_QUEUED, WINDOWS_RUNNING
+from whisper_service.metrics import (
+    READY,
+    STAGE_SECONDS,
+    UPLOADS_HELD,
+    WINDOWS_ACCEPTED,
+    WINDOWS_ACCEPTED_LIMIT,
+    WINDOWS_QUEUED,
+    WINDOWS_RUNNING,
+)
+from whisper_service.service.admission import Admission, Permit
 from whisper_service.service.assemble import Assembler
 from whisper_service.service.contract import State
 from whisper_service.service.fair_slots import FairSlots
@@ -38,6 +48,7 @@ class TranscriptionService:
         *,
         max_windows: int,
         language_threshold: float,
+        admission: Admission,
     ) -> None:
         self._engine = engine
         self._reader = reader
@@ -48,11 +59,12 @@ class TranscriptionService:
         self._language_threshold = language_threshold
         self._assembler = Assembler(vocabulary, tokenizer)
         self._state = State.STARTING
-        self._requests = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._admission = admission
         WINDOWS_RUNNING.set_function(lambda: self._slots.running)
         WINDOWS_QUEUED.set_function(lambda: self._slots.queued)
+        WINDOWS_ACCEPTED.set_function(lambda: admission.queue.used)
+        WINDOWS_ACCEPTED_LIMIT.set(admission.queue.capacity)
+        UPLOADS_HELD.set_function(lambda: admission.uploads.used)
         READY.set_function(lambda: self.state is State.READY)
 
     @property
@@ -70,45 +82,47 @@ class TranscriptionService:
     async def start(self) -> EngineFacts:
         """Starts the engine and tells what it became; then requests are taken."""
         facts = await self._engine.start()
+        await self._reader.start()  # now: the engine's processes inherit nothing of the decoders'
         self._state = State.READY
         return facts
 
     async def drain(self, seconds: float) -> None:
         """Takes no new request and waits for those that were accepted, so long at most."""
         self._state = State.DRAINING
-        if not self._requests:
+        if not self._admission.accepted:
             return
-        logger.info("finishing %d accepted requests", self._requests)
+        logger.info("finishing %d accepted requests", self._admission.accepted)
         try:
-            await asyncio.wait_for(self._idle.wait(), seconds)
+            await asyncio.wait_for(self._admission.idle(), seconds)
         except TimeoutError:
-            logger.warning("%d requests were not finished in %s s", self._requests, seconds)
+            left = self._admission.accepted
+            logger.warning("%d requests were not finished in %s s", left, seconds)
 
     async def stop(self) -> None:
         self._state = State.DRAINING
         self._reader.close()
         await self._engine.stop()
 
-    async def transcribe(self, audio: BinaryIO, options: TranscriptionOptions) -> Transcript:
+    def admit(self, user: Hashable) -> Permit:
+        """Accepts a request of the user's, before any of it is read; the caller closes the permit.
+
+        Raises:
+            ServiceError: OVERLOADED.
+        """
+        return self._admission.admit(user)
+
+    async def transcribe(
+        self, audio: BinaryIO, options: TranscriptionOptions, permit: Permit
+    ) -> Transcript:
         """The transcript of an uploaded file. Cancelling it frees everything that it holds.
 
         Raises:
             ServiceError: the upload is no audio that can be read, or the engine is dead.
         """
-        self._requests += 1
-        self._idle.clear()
-        try:
-            return await self._transcribe(audio, options)
-        finally:
-            self._requests -= 1
-            if not self._requests:
-                self._idle.set()
-
-    async def _transcribe(self, audio: BinaryIO, options: TranscriptionOptions) -> Transcript:
         language = self._language_token(options)
-        recording = await self._reader.read(audio, options.speech)
+        recording = await self._read(audio, options, permit)
         began = time.perf_counter()
-        pieces = await self._decode(recording, options, language) if recording.windows else []
+        pieces = await self._decode(recording, options, language, permit)
         STAGE_SECONDS.labels(stage="generate").observe(time.perf_counter() - began)
         return self._assembler.transcript(
             pieces,
@@ -118,6 +132,15 @@ class TranscriptionService:
             duration=recording.duration,
             logprobs=options.logprobs,
         )
+
+    async def _read(
+        self, audio: BinaryIO, options: TranscriptionOptions, permit: Permit
+    ) -> Recording:
+        async with permit.decoding():
+            recording = await self._reader.read(audio, options.speech)
+        audio.close()  # its place on the disk is the next upload's
+        permit.recorded(len(recording.windows))
+        return recording
 
     def _language_token(self, options: TranscriptionOptions) -> int:
         if options.language is None or not self._vocabulary.is_multilingual:
@@ -129,13 +152,14 @@ class TranscriptionService:
         return self._vocabulary.languages[options.language]
 
     async def _decode(
-        self, recording: Recording, options: TranscriptionOptions, language: int
+        self, recording: Recording, options: TranscriptionOptions, language: int, permit: Permit
     ) -> list[Piece]:
+        if not recording.windows:
+            return []
+        slots = permit.slots(self._slots)
         decoder = WindowDecoder(self._engine, self._vocabulary, self._tokenizer, options)
         if options.condition_on_previous_text:
-            one_by_one = SequentialTranscription(decoder, self._vocabulary, self._slots)
+            one_by_one = SequentialTranscription(decoder, self._vocabulary, slots)
             return await one_by_one.run(recording.speech, language)
-        at_once = ParallelTranscription(
-            decoder, self._vocabulary, self._slots, self._language_threshold
-        )
+        at_once = ParallelTranscription(decoder, self._vocabulary, slots, self._language_threshold)
         return await at_once.run(recording.windows, language, recording.voiced)

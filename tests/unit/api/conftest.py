@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
@@ -14,7 +14,9 @@ from fastapi import FastAPI
 from openai import AsyncOpenAI
 
 from whisper_service.api.app import create_app
+from whisper_service.api.keys import KeyRing
 from whisper_service.domain import ModelCard, Segment, Transcript, TranscriptionOptions
+from whisper_service.service.admission import Admission, Permit
 from whisper_service.service.contract import State
 from whisper_service.settings import Settings
 
@@ -53,8 +55,16 @@ class Double:
     audio: bytes = b""
     file: BinaryIO | None = None
     asked: list[TranscriptionOptions] = field(default_factory=list)
+    admission: Admission = field(
+        default_factory=lambda: Admission(windows=100, uploads=100, decoders=2)
+    )
 
-    async def transcribe(self, audio: BinaryIO, options: TranscriptionOptions) -> Transcript:
+    def admit(self, user: Hashable) -> Permit:
+        return self.admission.admit(user)
+
+    async def transcribe(
+        self, audio: BinaryIO, options: TranscriptionOptions, permit: Permit
+    ) -> Transcript:
         self.asked.append(options)
         self.file = audio
         self.audio = audio.read()
@@ -100,6 +110,7 @@ def built() -> FastAPI:
 def app(built: FastAPI, settings: Settings, transcriber: Double) -> FastAPI:
     # Building it takes a tenth of a second, too long to do for each of hundreds of tests.
     built.state.settings, built.state.transcriber = settings, transcriber
+    built.state.keys = KeyRing(())
     return built
 
 

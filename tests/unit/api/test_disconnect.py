@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 from starlette.requests import ClientDisconnect
@@ -65,6 +66,8 @@ async def test_a_transcription_is_cancelled_when_its_handler_is(app, raw, transc
         await serving
     assert transcriber.cancelled
     assert transcriber.file.closed
+    assert client.sent[0]["status"] == 503, "and not the bare string that uvicorn would send"
+    assert json.loads(client.sent[1]["body"])["error"]["code"] == "not_ready"
 
 
 async def test_an_answer_leaves_no_watcher_behind(post) -> None:

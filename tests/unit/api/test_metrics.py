@@ -74,4 +74,9 @@ async def test_the_page_is_what_prometheus_reads(post, client) -> None:
         "whisper_requests_in_flight",
         "whisper_audio_seconds",
         "whisper_uploads_refused",
+        "whisper_refused",
+        "whisper_windows_accepted",
+        "whisper_windows_accepted_limit",
+        "whisper_windows_queued",
+        "whisper_uploads_held",
     } <= families

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import av
 import numpy as np
@@ -10,7 +12,10 @@ from numpy.typing import NDArray
 
 from scripts.samples import samples_folder
 from whisper_service.audio.decode import DecodeLimits, decode
+from whisper_service.audio.isolated import IsolatedDecoder
 from whisper_service.domain import Samples
+
+from .lures import Canary
 
 Encoder = Callable[..., bytes]
 
@@ -25,6 +30,7 @@ def encode_audio(
     sample_format: str | None = None,
     with_video: bool = False,
     options: dict[str, str] | None = None,
+    codec_options: dict[str, str] | None = None,
 ) -> bytes:
     """A media file that holds `signal` (float[n] or float[channels, n]) as its audio track."""
     file = io.BytesIO()
@@ -33,15 +39,15 @@ def encode_audio(
         if with_video:
             picture = output.add_stream("mpeg4", rate=10)
             picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
-        sound = output.add_stream(codec, rate=rate, layout=layout)
+        sound = output.add_stream(codec, rate=rate, layout=layout, options=codec_options)
         if sample_format:
             sound.codec_context.format = sample_format
         channels = sound.codec_context.layout.nb_channels
         planes = np.broadcast_to(signal, (channels, signal.shape[-1])).astype(np.float32)
         step = rate // 10 if with_video else rate  # one picture every tenth of a second
         for first in range(0, planes.shape[1], step):
-            piece = np.ascontiguousarray(planes[:, first : first + step])
-            frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout=layout)
+            piece = planes[:, first : first + step].T.reshape(1, -1)  # PyAV crashes on many planes
+            frame = av.AudioFrame.from_ndarray(piece, format="flt", layout=layout)
             frame.sample_rate = rate
             frame.pts = first
             output.mux(sound.encode(frame))
@@ -60,6 +66,14 @@ def encode() -> Encoder:
 
 
 @pytest.fixture(scope="session")
+def isolated_decoder() -> Iterator[IsolatedDecoder]:
+    decoder = IsolatedDecoder(2)
+    decoder.start()
+    yield decoder
+    decoder.close()
+
+
+@pytest.fixture(scope="session")
 def recordings() -> dict[str, Samples]:
     """Real speech, by language and clip: "en/counting"."""
     limits = DecodeLimits(max_seconds=60, timeout_seconds=10)
@@ -68,3 +82,21 @@ def recordings() -> dict[str, Samples]:
         with path.open("rb") as file:
             clips[f"{path.parent.name}/{path.stem}"] = decode(file, limits)
     return clips
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0)
+        yield server
+
+
+@pytest.fixture
+def canary(encode: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Canary]:
+    """In the working directory of this process, and of those that it starts from now on."""
+    path = tmp_path / "canary.wav"
+    path.write_bytes(encode(np.zeros(16000), container="wav", codec="pcm_s16le", rate=16000))
+    monkeypatch.chdir(tmp_path)
+    bird = Canary(path)
+    yield bird
+    bird.close()

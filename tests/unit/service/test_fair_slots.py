@@ -77,6 +77,24 @@ async def test_owners_are_served_in_turn_however_many_windows_each_has() -> None
     assert "".join(served) == "abcabaaaa"
 
 
+async def test_a_user_with_fifty_requests_gets_no_more_turns_than_one_with_a_clip() -> None:
+    slots = FairSlots(1)
+    served: list[str] = []
+
+    async def window(owner: object, user: str) -> None:
+        async with slots.slot(owner, user):
+            served.append(user)
+
+    async with slots.slot("before"):
+        requests = [object() for _ in range(50)]
+        greedy = [asyncio.create_task(window(each, "greedy")) for each in requests * 3]
+        await asyncio.sleep(0)
+        modest = [asyncio.create_task(window("clip", "modest")) for _ in range(2)]
+        await asyncio.sleep(0)
+    await asyncio.gather(*greedy, *modest)
+    assert [index for index, user in enumerate(served) if user == "modest"] == [1, 3]
+
+
 async def test_a_failing_window_gives_its_slot_back() -> None:
     slots = FairSlots(1)
     with pytest.raises(KeyError):

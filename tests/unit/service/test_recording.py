@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import io
 import threading
 import time
+import wave
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
@@ -11,10 +13,10 @@ import numpy as np
 import pytest
 
 from whisper_service.audio.decode import DecodeLimits
+from whisper_service.audio.isolated import IsolatedDecoder
 from whisper_service.domain import SAMPLE_RATE, Samples, Span, SpeechOptions
 from whisper_service.errors import Fault, ServiceError
-from whisper_service.service import recording
-from whisper_service.service.recording import Recording, RecordingReader
+from whisper_service.service.recording import SMALL_BYTES, Recording, RecordingReader
 
 from .scripted_engine import window_at
 
@@ -33,7 +35,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
     """Puts something in place of the decoder."""
 
     def put(decode: Any) -> None:
-        monkeypatch.setattr(recording, "decode", decode)
+        monkeypatch.setattr(IsolatedDecoder, "decode", staticmethod(decode))
 
     return put
 
@@ -104,6 +106,100 @@ async def test_one_that_waits_for_a_worker_can_be_cancelled_at_once(
         await waiting
     assert (await busy).duration == 70
     assert done
+
+
+SMALL, LARGE = bytes(SMALL_BYTES), bytes(SMALL_BYTES + 1)
+
+
+class Decoders:
+    """Stands for the decoder: each upload is decoded when its turn has come and it was let go."""
+
+    def __init__(self) -> None:
+        self.begun: list[BinaryIO] = []
+        self.go_on: dict[BinaryIO, threading.Event] = {}
+
+    def decode(self, upload: BinaryIO, *_: Any) -> Samples:
+        self.begun.append(upload)
+        self.go_on[upload].wait(30)
+        return HISS[:SAMPLE_RATE]
+
+    def upload(self, data: bytes) -> BinaryIO:
+        upload = io.BytesIO(data)
+        self.go_on[upload] = threading.Event()
+        return upload
+
+    def end(self, upload: BinaryIO) -> None:
+        self.go_on[upload].set()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 -- threads tell it
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize(("workers", "large_at_once"), [(1, 1), (2, 1), (4, 3)])
+async def test_large_uploads_leave_a_place_to_small_ones(
+    decoded: Any, workers: int, large_at_once: int
+) -> None:
+    decoders = Decoders()
+    decoded(decoders.decode)
+    reader = RecordingReader(DecodeLimits(max_seconds=600, timeout_seconds=60), workers)
+    large = [decoders.upload(LARGE) for _ in range(large_at_once + 2)]
+    small = [decoders.upload(SMALL) for _ in range(2)]
+    reading = [asyncio.create_task(reader.read(upload, None)) for upload in large]
+    await until(lambda: len(decoders.begun) == large_at_once)
+    reading += [asyncio.create_task(reader.read(upload, None)) for upload in small]
+    if workers > 1:
+        await until(lambda: decoders.begun == [*large[:large_at_once], small[0]])
+        decoders.end(small[0])
+        await until(lambda: decoders.begun[-1] is small[1])
+    for upload in (*large, *small):
+        decoders.end(upload)
+    await asyncio.gather(*reading)
+    begun = [upload for upload in decoders.begun if upload in large]
+    assert begun == large, "in the order in which they came"
+    reader.close()
+
+
+async def test_what_is_logged_while_decoding_belongs_to_the_request(
+    reader: RecordingReader, decoded: Any
+) -> None:
+    request = contextvars.ContextVar("request", default="none")
+    seen = []
+
+    def decode(*_: Any) -> Samples:
+        seen.append(request.get())
+        return HISS
+
+    decoded(decode)
+    request.set("this one")
+    await reader.read(io.BytesIO(), None)
+    assert seen == ["this one"]
+
+
+async def test_its_decoding_processes_are_ready_once_it_has_started() -> None:
+    reader = RecordingReader(DecodeLimits(max_seconds=600, timeout_seconds=60), workers=2)
+    try:
+        await reader.start()
+        processes = [worker._process for worker in reader._decoder._workers]
+        assert None not in processes
+        made = await reader.read(io.BytesIO(speechless_wav()), None)
+        assert made.duration == 2
+        assert [worker._process for worker in reader._decoder._workers] == processes
+    finally:
+        reader.close()
+    assert all(process.returncode is not None for process in processes if process)
+
+
+def speechless_wav() -> bytes:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(SAMPLE_RATE)
+        sound.writeframes(bytes(2 * 2 * SAMPLE_RATE))
+    return file.getvalue()
 
 
 def test_all_speech_as_one_window_keeps_every_span() -> None:
