@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import BinaryIO, Protocol
 
-from whisper_service.domain import ModelCard, Transcript, TranscriptionOptions
+from whisper_service.domain import ModelCard, SpokenSegment, Transcript, TranscriptionOptions
 
 
 class State(StrEnum):
@@ -15,6 +15,18 @@ class State(StrEnum):
     DEAD = "dead"
 
 
+class Listener(Protocol):
+    """Is told of a transcript while it is made. Called on the event loop; must not block."""
+
+    def began(self, duration: float) -> None:
+        """The upload is audio of `duration` seconds: from here on only the service can fail."""
+        ...
+
+    def heard(self, spoken: SpokenSegment) -> None:
+        """The next segment, in the order of the audio; nothing changes it any more."""
+        ...
+
+
 class Transcriber(Protocol):
     @property
     def model(self) -> ModelCard: ...
@@ -22,7 +34,9 @@ class Transcriber(Protocol):
     @property
     def state(self) -> State: ...
 
-    async def transcribe(self, audio: BinaryIO, options: TranscriptionOptions) -> Transcript:
+    async def transcribe(
+        self, audio: BinaryIO, options: TranscriptionOptions, listener: Listener | None = None
+    ) -> Transcript:
         """The transcript of an uploaded file.
 
         Raises:

@@ -13,9 +13,9 @@ from whisper_service.engine.engine import EngineFacts, WhisperEngine
 from whisper_service.errors import Fault, ServiceError
 from whisper_service.metrics import READY, STAGE_SECONDS, WINDOWS_QUEUED, WINDOWS_RUNNING
 from whisper_service.service.assemble import Assembler
-from whisper_service.service.contract import State
+from whisper_service.service.contract import Listener, State
 from whisper_service.service.fair_slots import FairSlots
-from whisper_service.service.parallel import ParallelTranscription, Piece
+from whisper_service.service.parallel import OnPiece, ParallelTranscription, Piece
 from whisper_service.service.recording import Recording, RecordingReader
 from whisper_service.service.sequential import SequentialTranscription
 from whisper_service.service.window_decoder import WindowDecoder
@@ -89,8 +89,15 @@ class TranscriptionService:
         self._reader.close()
         await self._engine.stop()
 
-    async def transcribe(self, audio: BinaryIO, options: TranscriptionOptions) -> Transcript:
+    async def transcribe(
+        self, audio: BinaryIO, options: TranscriptionOptions, listener: Listener | None = None
+    ) -> Transcript:
         """The transcript of an uploaded file. Cancelling it frees everything that it holds.
+
+        Args:
+            audio: the upload, at its start.
+            options: what is asked for.
+            listener: told of the text as soon as it is certain.
 
         Raises:
             ServiceError: the upload is no audio that can be read, or the engine is dead.
@@ -98,21 +105,33 @@ class TranscriptionService:
         self._requests += 1
         self._idle.clear()
         try:
-            return await self._transcribe(audio, options)
+            return await self._transcribe(audio, options, listener)
         finally:
             self._requests -= 1
             if not self._requests:
                 self._idle.set()
 
-    async def _transcribe(self, audio: BinaryIO, options: TranscriptionOptions) -> Transcript:
+    async def _transcribe(
+        self, audio: BinaryIO, options: TranscriptionOptions, listener: Listener | None
+    ) -> Transcript:
         language = self._language_token(options)
         recording = await self._reader.read(audio, options.speech)
+        decoder = WindowDecoder(self._engine, self._vocabulary, self._tokenizer, options)
+        assembly = self._assembler.begin(recording.voiced, prompt_tokens=len(decoder.prompt))
+        if listener is not None:
+            listener.began(recording.duration)
+
+        def on_piece(piece: Piece) -> None:
+            for spoken in assembly.add(piece):
+                if listener is not None:
+                    listener.heard(spoken)
+
         began = time.perf_counter()
-        pieces = await self._decode(recording, options, language) if recording.windows else []
+        if recording.windows:
+            streamed = listener is not None
+            await self._decode(recording, options, language, decoder, on_piece, streamed=streamed)
         STAGE_SECONDS.labels(stage="generate").observe(time.perf_counter() - began)
-        return self._assembler.transcript(
-            pieces,
-            recording.voiced,
+        return assembly.transcript(
             task=options.task,
             language=options.language,
             duration=recording.duration,
@@ -129,13 +148,25 @@ class TranscriptionService:
         return self._vocabulary.languages[options.language]
 
     async def _decode(
-        self, recording: Recording, options: TranscriptionOptions, language: int
-    ) -> list[Piece]:
-        decoder = WindowDecoder(self._engine, self._vocabulary, self._tokenizer, options)
+        self,
+        recording: Recording,
+        options: TranscriptionOptions,
+        language: int,
+        decoder: WindowDecoder,
+        on_piece: OnPiece,
+        *,
+        streamed: bool,
+    ) -> None:
         if options.condition_on_previous_text:
-            one_by_one = SequentialTranscription(decoder, self._vocabulary, self._slots)
-            return await one_by_one.run(recording.speech, language)
+            one_by_one = SequentialTranscription(decoder, self._vocabulary, self._slots, on_piece)
+            await one_by_one.run(recording.speech, language)
+            return
         at_once = ParallelTranscription(
-            decoder, self._vocabulary, self._slots, self._language_threshold
+            decoder,
+            self._vocabulary,
+            self._slots,
+            self._language_threshold,
+            on_piece,
+            first_alone=streamed,
         )
-        return await at_once.run(recording.windows, language, recording.voiced)
+        await at_once.run(recording.windows, language, recording.voiced)
