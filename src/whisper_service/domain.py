@@ -6,7 +6,7 @@ Plain frozen data. Nothing in here imports another module of the service but `er
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
@@ -16,6 +16,7 @@ SAMPLE_RATE = 16_000  # Hz; what Whisper was trained on
 WINDOW_SECONDS = 30  # the encoder always sees 30 s
 WINDOW_SAMPLES = WINDOW_SECONDS * SAMPLE_RATE  # 480,000 samples in a window
 FRAMES_PER_SECOND = 100  # mel frames: a hop of 160 samples
+ENCODER_POSITIONS_PER_SECOND = 50  # what the decoder is given of the audio
 TIME_PRECISION = 0.02  # seconds that one timestamp token stands for
 
 Samples = NDArray[np.float32]
@@ -161,9 +162,29 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True)
+class SpokenSegment:
+    """A segment, and the log-probabilities of its text's tokens."""
+
+    segment: Segment
+    logprobs: tuple[TokenLogprob, ...]
+
+
+@dataclass(frozen=True)
 class TokenUsage:
-    input_tokens: int
-    output_tokens: int
+    audio_tokens: int = 0  # positions of the encoder that hold audio, 50 a second of speech
+    text_tokens: int = 0  # of the prompts
+    output_tokens: int = 0
+
+    @property
+    def input_tokens(self) -> int:
+        return self.audio_tokens + self.text_tokens
+
+    def __add__(self, other: TokenUsage) -> TokenUsage:
+        return TokenUsage(
+            self.audio_tokens + other.audio_tokens,
+            self.text_tokens + other.text_tokens,
+            self.output_tokens + other.output_tokens,
+        )
 
 
 @dataclass(frozen=True)
@@ -173,7 +194,7 @@ class Transcript:
     duration: float  # seconds of the whole file
     segments: tuple[Segment, ...]
     logprobs: tuple[TokenLogprob, ...] | None = None  # None: not asked for
-    usage: TokenUsage = field(default=TokenUsage(0, 0))
+    usage: TokenUsage = TokenUsage()
 
     @property
     def text(self) -> str:

@@ -32,6 +32,11 @@ UPLOADS_REFUSED = Counter(
     "Transcription and translation requests that were refused, by fault.",
     ["reason"],
 )
+FIRST_DELTA_SECONDS = Histogram(
+    "whisper_time_to_first_delta_seconds",
+    "Time from a streamed request's first byte to the first of its text.",
+    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120),
+)
 STAGE_SECONDS = Histogram(
     "whisper_stage_duration_seconds",
     "Time that a request spends in a stage.",

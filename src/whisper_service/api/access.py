@@ -40,6 +40,7 @@ class AccessMiddleware:
             await send(message)
 
         started = time.perf_counter()
+        scope.setdefault("state", {})["began"] = started
         try:
             with metrics.REQUESTS_IN_FLIGHT.track_inprogress():
                 await self._app(scope, receive, send_noting_status)

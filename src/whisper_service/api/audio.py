@@ -11,18 +11,20 @@ from whisper_service import metrics
 from whisper_service.api.check import check_form
 from whisper_service.api.deadline import deadline
 from whisper_service.api.disconnect import run_while_connected
+from whisper_service.api.event_stream import EventStream
 from whisper_service.api.fields import gather
 from whisper_service.api.form import SpeechForm, TranscriptionForm, TranslationForm
 from whisper_service.api.gate import WORK_GATES, PermitOf, SettingsOf, TranscriberOf
 from whisper_service.api.multipart import FormLimits
 from whisper_service.api.openapi import form_body, speech_responses
-from whisper_service.api.options import SpeechRequest, read_request
+from whisper_service.api.options import read_request
 from whisper_service.api.upload import read_form
 from whisper_service.domain import Transcript
 from whisper_service.errors import ServiceError
+from whisper_service.formats.events import EventWriter
 from whisper_service.formats.formatter import format_transcript
 from whisper_service.service.admission import Permit
-from whisper_service.service.contract import Transcriber
+from whisper_service.service.contract import Listener, Transcriber
 from whisper_service.settings import Settings
 
 router = APIRouter(prefix="/audio", tags=["audio"], dependencies=WORK_GATES)
@@ -37,7 +39,7 @@ _MOST_BYTES_OF_A_CHARACTER = 4  # in UTF-8
     summary="Transcribe speech in the language that is spoken",
     openapi_extra=form_body(TranscriptionForm),
     response_class=Response,
-    responses=speech_responses(),
+    responses=speech_responses(streams=True),
 )
 async def create_transcription(
     request: Request, transcriber: TranscriberOf, settings: SettingsOf, permit: PermitOf
@@ -67,34 +69,34 @@ async def _answer(
     settings: Settings,
     permit: Permit,
 ) -> Response:
+    times = settings.upload_timeout_seconds, settings.upload_idle_seconds
     try:
-        asked, transcript = await _transcribe(request, model, transcriber, settings, permit)
+        async with read_form(request, _limits(settings), *times) as form:
+            fields = check_form(model, gather(form.fields))
+            asked = read_request(fields, transcriber.model, settings)
+            request.state.format = asked.response_format.value
+
+            async def work(listener: Listener | None = None) -> Transcript:
+                async with deadline(settings.request_timeout_seconds):
+                    transcript = await run_while_connected(
+                        request.receive,
+                        transcriber.transcribe(form.file, asked.options, permit, listener),
+                    )
+                metrics.AUDIO_SECONDS.labels(asked.options.task).inc(transcript.duration)
+                return transcript
+
+            if asked.stream:
+                writer = EventWriter(asked.response_format, logprobs=asked.options.logprobs)
+                return await EventStream.begin(request, work, writer)
+            transcript = await work()
     except ServiceError as error:
         metrics.UPLOADS_REFUSED.labels(error.fault.name.lower()).inc()
         raise
-    metrics.AUDIO_SECONDS.labels(asked.options.task).inc(transcript.duration)
     # In a thread: hours of segments take long enough to be noticed by everybody else.
     formatted = await asyncio.to_thread(
         format_transcript, transcript, asked.response_format, granularities=asked.granularities
     )
     return Response(formatted.body, media_type=formatted.media_type)
-
-
-async def _transcribe(
-    request: Request,
-    model: type[SpeechForm],
-    transcriber: Transcriber,
-    settings: Settings,
-    permit: Permit,
-) -> tuple[SpeechRequest, Transcript]:
-    times = settings.upload_timeout_seconds, settings.upload_idle_seconds
-    async with read_form(request, _limits(settings), *times) as form:
-        fields = check_form(model, gather(form.fields))
-        asked = read_request(fields, transcriber.model, settings)
-        request.state.format = asked.response_format.value
-        async with deadline(settings.request_timeout_seconds):
-            work = transcriber.transcribe(form.file, asked.options, permit)
-            return asked, await run_while_connected(request.receive, work)
 
 
 def _limits(settings: Settings) -> FormLimits:

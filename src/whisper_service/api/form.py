@@ -164,7 +164,7 @@ class TranscriptionForm(SpeechForm):
     include: list[Literal["logprobs"]] = Field(
         default_factory=list,
         max_length=8,
-        description="`logprobs`, with `json` only. Not served yet: a 400 for now.",
+        description="`logprobs`, with `json` only: the log-probability of every token.",
     )
     timestamp_granularities: list[Granularity] = Field(
         default_factory=lambda: [Granularity.SEGMENT],
@@ -175,7 +175,11 @@ class TranscriptionForm(SpeechForm):
     )
     stream: bool = Field(
         default=False,
-        description="`true` asks for server-sent events. Not served yet: a 400 for now.",
+        description=(
+            "`true`: server-sent events, text as soon as it is certain. With `json` and `text` "
+            "they are OpenAI's; `verbose_json` adds an event for every segment. Not with `srt` "
+            "and `vtt`."
+        ),
     )
     chunking_strategy: ChunkingStrategy | None = Field(
         default=None,

@@ -12,6 +12,11 @@ from whisper_service.api.fields import LISTS
 from whisper_service.api.form import SpeechForm, TranscriptionForm, TranslationForm
 from whisper_service.api.keys import NO_KEY, WRONG_KEY
 from whisper_service.errors import Fault
+from whisper_service.formats.events import (
+    TranscriptTextDelta,
+    TranscriptTextDone,
+    TranscriptTextSegment,
+)
 from whisper_service.formats.schema import TranscriptionJson, TranscriptionVerboseJson
 from whisper_service.settings import Settings
 
@@ -27,6 +32,14 @@ Errors have OpenAI's shape, and all four of its keys, whatever went wrong. Each 
 """
 
 SUPPORTED_AUDIO: Final = "flac, m4a, mp3, mp4, mpeg, mpga, oga, ogg, wav or webm"
+
+_BODIES: Final = (
+    TranscriptionJson,
+    TranscriptionVerboseJson,
+    TranscriptTextDelta,
+    TranscriptTextSegment,
+    TranscriptTextDone,
+)
 
 _REQUEST_ID: Final[Schema] = {
     "x-request-id": {
@@ -111,7 +124,7 @@ def error_responses(*faults: Fault) -> Responses:
     return responses
 
 
-def speech_responses() -> Responses:
+def speech_responses(*, streams: bool = False) -> Responses:
     """Every answer of a transcription or a translation, in every format."""
     text = {"schema": {"type": "string"}, "examples": _TEXT_EXAMPLES}
     return {
@@ -123,6 +136,7 @@ def speech_responses() -> Responses:
                     "schema": {"anyOf": [_ref(TranscriptionJson), _ref(TranscriptionVerboseJson)]}
                 },
                 "text/plain": text,
+                **({"text/event-stream": _STREAM} if streams else {}),
             },
         },
         **error_responses(*_EXAMPLES),
@@ -133,6 +147,30 @@ _TEXT_EXAMPLES: Final[Schema] = {
     "text": {"value": "Hello, world.\n"},
     "srt": {"value": "1\n00:00:00,000 --> 00:00:03,320\nHello, world.\n"},
     "vtt": {"value": "WEBVTT\n\n00:00:00.000 --> 00:00:03.320\nHello, world.\n"},
+}
+
+
+_STREAM: Final[Schema] = {
+    "schema": {
+        "type": "string",
+        "description": (
+            "With `stream=true`: lines `data: ` with one JSON event each, and an empty line after "
+            "each. Events are `TranscriptTextDelta`, with `verbose_json` `TranscriptTextSegment`, "
+            "and at the end `TranscriptTextDone` and `data: [DONE]`; or, after a failure, an "
+            "`Error`. Lines that begin with a colon keep the connection open."
+        ),
+    },
+    "examples": {
+        "json": {
+            "value": (
+                'data: {"type":"transcript.text.delta","delta":"Hello, world."}\n\n'
+                'data: {"type":"transcript.text.done","text":"Hello, world.","usage":'
+                '{"type":"tokens","input_tokens":166,"output_tokens":6,"total_tokens":172,'
+                '"input_token_details":{"audio_tokens":166,"text_tokens":0}}}\n\n'
+                "data: [DONE]\n\n"
+            )
+        }
+    },
 }
 
 
@@ -152,7 +190,7 @@ def complete(document: Schema, settings: Settings) -> Schema:
     for form in (TranscriptionForm, TranslationForm):
         schemas.update(_schemas_of(form, "validation"))
         schemas[form.__name__] = _as_form(schemas[form.__name__], settings)
-    for body in (TranscriptionJson, TranscriptionVerboseJson):
+    for body in _BODIES:
         schemas.update(_schemas_of(body, "serialization"))
     for path in document["paths"].values():
         for operation in path.values():

@@ -21,6 +21,7 @@ from whisper_service.languages import resolve_language
 from whisper_service.settings import Settings
 
 FALLBACK: Final = TranscriptionOptions().temperatures
+_NOT_STREAMED: Final = frozenset({ResponseFormat.SRT, ResponseFormat.VTT})
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class SpeechRequest:
     options: TranscriptionOptions
     response_format: ResponseFormat
     granularities: frozenset[Granularity]
+    stream: bool = False
 
 
 def read_request(form: SpeechForm, card: ModelCard, settings: Settings) -> SpeechRequest:
@@ -60,7 +62,8 @@ def read_request(form: SpeechForm, card: ModelCard, settings: Settings) -> Speec
         logprobs=bool(transcription and transcription.include),
         temperatures=(form.temperature,) if form.temperature > 0 else FALLBACK,
     )
-    return SpeechRequest(options, form.response_format, granularities)
+    stream = bool(transcription and transcription.stream)
+    return SpeechRequest(options, form.response_format, granularities, stream)
 
 
 def _check_prompt(prompt: str, limit: int) -> None:
@@ -79,8 +82,12 @@ def _check_answer(form: TranscriptionForm) -> None:
         raise _not_yet("timestamp_granularities", "word timestamps are", "segment")
     if form.include and form.response_format is not ResponseFormat.JSON:
         raise invalid("include", "needs response_format 'json'.")
-    if form.stream:
-        raise _not_yet("stream", "streaming is", "false")
+    if form.stream and form.response_format in _NOT_STREAMED:
+        raise invalid(
+            "stream",
+            f"gives events, not {form.response_format.value!r}: with it, ask for response_format "
+            "'json', 'text' or 'verbose_json'.",
+        )
 
 
 def _not_yet(param: str, what: str, instead: str | None = None) -> ServiceError:

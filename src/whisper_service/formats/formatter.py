@@ -64,7 +64,7 @@ def transcription_json(
     logprobs = transcript.logprobs
     return schema.TranscriptionJson(
         text=transcript.text,
-        logprobs=None if logprobs is None else [_token_logprob(token) for token in logprobs],
+        logprobs=None if logprobs is None else token_logprobs(logprobs),
         usage=usage_of(transcript, usage),
     )
 
@@ -83,7 +83,10 @@ def transcription_verbose_json(
         duration=transcript.duration,
         text=transcript.text,
         segments=(
-            [_segment(segment, with_words=with_words) for segment in transcript.segments]
+            [
+                transcription_segment(segment, with_words=with_words)
+                for segment in transcript.segments
+            ]
             if with_segments
             else None
         ),
@@ -98,13 +101,18 @@ def transcription_verbose_json(
 
 def usage_of(transcript: Transcript, usage: UsageType) -> schema.DurationUsage | schema.TokensUsage:
     """What the request used, in the unit that was asked for."""
-    if usage is UsageType.DURATION:
-        return _duration_usage(transcript)
+    return _duration_usage(transcript) if usage is UsageType.DURATION else tokens_usage(transcript)
+
+
+def tokens_usage(transcript: Transcript) -> schema.TokensUsage:
     tokens = transcript.usage
     return schema.TokensUsage(
         input_tokens=tokens.input_tokens,
         output_tokens=tokens.output_tokens,
         total_tokens=tokens.input_tokens + tokens.output_tokens,
+        input_token_details=schema.InputTokenDetails(
+            audio_tokens=tokens.audio_tokens, text_tokens=tokens.text_tokens
+        ),
     )
 
 
@@ -113,7 +121,9 @@ def _duration_usage(transcript: Transcript) -> schema.DurationUsage:
     return schema.DurationUsage(seconds=math.ceil(sanitize.seconds(transcript.duration)))
 
 
-def _segment(segment: domain.Segment, *, with_words: bool) -> schema.TranscriptionSegment:
+def transcription_segment(
+    segment: domain.Segment, *, with_words: bool = False
+) -> schema.TranscriptionSegment:
     return schema.TranscriptionSegment(
         id=segment.id,
         seek=segment.seek,
@@ -137,8 +147,11 @@ def _words(words: Iterable[domain.Word]) -> list[schema.TranscriptionWord]:
     ]
 
 
-def _token_logprob(token: domain.TokenLogprob) -> schema.TokenLogprob:
-    return schema.TokenLogprob(token=token.token, logprob=token.logprob, bytes=list(token.bytes))
+def token_logprobs(tokens: Iterable[domain.TokenLogprob]) -> list[schema.TokenLogprob]:
+    return [
+        schema.TokenLogprob(token=token.token, logprob=token.logprob, bytes=list(token.bytes))
+        for token in tokens
+    ]
 
 
 def _encode(text: str) -> bytes:

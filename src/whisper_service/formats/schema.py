@@ -16,12 +16,12 @@ Ratio = Annotated[float, BeforeValidator(sanitize.ratio)]
 Logprob = Annotated[float, BeforeValidator(sanitize.logprob)]
 
 
-def _left_out(schema: dict[str, Any]) -> None:
+def left_out(schema: dict[str, Any]) -> None:
     """A field without a value is not in the body, so null is no value that it can have."""
     schema.pop("default", None)
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     def to_json(self) -> bytes:
@@ -29,26 +29,34 @@ class _Body(BaseModel):
         return self.model_dump_json(exclude_none=True).encode()
 
 
-class DurationUsage(_Body):
+class DurationUsage(Body):
     """What the request used, measured by the length of its audio."""
 
     type: Literal["duration"] = Field(default="duration", description="Always `duration`.")
     seconds: int = Field(description="Length of the audio, in whole seconds, rounded up.", ge=0)
 
 
-class TokensUsage(_Body):
+class InputTokenDetails(Body):
+    """What the input tokens stand for."""
+
+    audio_tokens: int = Field(description="Of the audio: 50 for a second of speech.", ge=0)
+    text_tokens: int = Field(description="Of the prompt, for every window of 30 s.", ge=0)
+
+
+class TokensUsage(Body):
     """What the request used, measured in the model's tokens."""
 
     type: Literal["tokens"] = Field(default="tokens", description="Always `tokens`.")
     input_tokens: int = Field(description="Tokens that were given to the model.", ge=0)
     output_tokens: int = Field(description="Tokens that the model wrote.", ge=0)
     total_tokens: int = Field(description="Their sum.", ge=0)
+    input_token_details: InputTokenDetails = Field(description="The input tokens by kind.")
 
 
 Usage = Annotated[DurationUsage | TokensUsage, Field(discriminator="type")]
 
 
-class TokenLogprob(_Body):
+class TokenLogprob(Body):
     """One token of the transcript."""
 
     token: Text = Field(description="The token's text.", examples=[" world"])
@@ -62,7 +70,7 @@ class TokenLogprob(_Body):
     )
 
 
-class TranscriptionWord(_Body):
+class TranscriptionWord(Body):
     """One word and its time."""
 
     word: Text = Field(
@@ -72,7 +80,7 @@ class TranscriptionWord(_Body):
     end: Seconds = Field(description="Where it ends, in seconds.", examples=[0.92])
 
 
-class TranscriptionSegment(_Body):
+class TranscriptionSegment(Body):
     """A phrase as the model cut it, its time, and how far to trust it."""
 
     id: int = Field(description="Number of the segment, from 0.", examples=[0])
@@ -108,11 +116,11 @@ class TranscriptionSegment(_Body):
     words: list[TranscriptionWord] | SkipJsonSchema[None] = Field(
         default=None,
         description="Not OpenAI's: the segment's words, when words and segments were asked for.",
-        json_schema_extra=_left_out,
+        json_schema_extra=left_out,
     )
 
 
-class TranscriptionJson(_Body):
+class TranscriptionJson(Body):
     """`response_format=json`."""
 
     model_config = ConfigDict(
@@ -125,12 +133,12 @@ class TranscriptionJson(_Body):
     logprobs: list[TokenLogprob] | SkipJsonSchema[None] = Field(
         default=None,
         description="The transcript's tokens, when `include[]=logprobs` was asked for.",
-        json_schema_extra=_left_out,
+        json_schema_extra=left_out,
     )
     usage: Usage = Field(description="What the request used.")
 
 
-class TranscriptionVerboseJson(_Body):
+class TranscriptionVerboseJson(Body):
     """`response_format=verbose_json`."""
 
     model_config = ConfigDict(
@@ -172,11 +180,11 @@ class TranscriptionVerboseJson(_Body):
     segments: list[TranscriptionSegment] | SkipJsonSchema[None] = Field(
         default=None,
         description="The transcript in timed phrases, unless words alone were asked for.",
-        json_schema_extra=_left_out,
+        json_schema_extra=left_out,
     )
     words: list[TranscriptionWord] | SkipJsonSchema[None] = Field(
         default=None,
         description="The transcript in timed words, when words were asked for.",
-        json_schema_extra=_left_out,
+        json_schema_extra=left_out,
     )
     usage: DurationUsage = Field(description="What the request used.")

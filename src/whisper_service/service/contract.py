@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from enum import StrEnum
 from typing import BinaryIO, Protocol
 
-from whisper_service.domain import ModelCard, Transcript, TranscriptionOptions
+from whisper_service.domain import ModelCard, SpokenSegment, Transcript, TranscriptionOptions
 from whisper_service.service.admission import Permit
 
 
@@ -15,6 +15,18 @@ class State(StrEnum):
     READY = "ready"
     DRAINING = "draining"
     DEAD = "dead"
+
+
+class Listener(Protocol):
+    """Is told of a transcript while it is made. Called on the event loop; must not block."""
+
+    def began(self, duration: float) -> None:
+        """The upload is audio of `duration` seconds: from here on only the service can fail."""
+        ...
+
+    def heard(self, spoken: SpokenSegment) -> None:
+        """The next segment, in the order of the audio; nothing changes it any more."""
+        ...
 
 
 class Transcriber(Protocol):
@@ -33,7 +45,11 @@ class Transcriber(Protocol):
         ...
 
     async def transcribe(
-        self, audio: BinaryIO, options: TranscriptionOptions, permit: Permit
+        self,
+        audio: BinaryIO,
+        options: TranscriptionOptions,
+        permit: Permit,
+        listener: Listener | None = None,
     ) -> Transcript:
         """The transcript of an uploaded file, which is closed as soon as it is decoded.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from whisper_service.audio.windows import quietest
 from whisper_service.domain import SAMPLE_RATE, WINDOW_SECONDS, Span, Window
 from whisper_service.engine.decoding_rules import NO_TOKEN
 from whisper_service.engine.logprobs import FirstStep
 from whisper_service.service.fair_slots import Slots
+from whisper_service.service.in_order import InOrder
 from whisper_service.service.language_vote import NO_SPEECH, vote
 from whisper_service.service.together import together
 from whisper_service.service.window_decoder import DecodedWindow, OnFirst, WindowDecoder
@@ -19,8 +20,11 @@ from whisper_service.whisper.vocabulary import Vocabulary
 _SHORTEST_TAIL = 0.2  # seconds; less than this holds no word
 _UNHEARD_SPEECH = 1.0  # seconds of speech after a window's last time: its text ended early
 _SHORTEST_SPLIT = 10.0  # seconds; half of it is still a sentence
+_TERSE_TOKENS = 1.0  # text tokens a second of speech; people speak three and more
+_TERSE_SECONDS = 4.0  # of speech in one segment, from which on that is told from a pause
 
 Piece = tuple[DecodedWindow, SegmentedWindow]
+OnPiece = Callable[[Piece], None]
 
 
 class ParallelTranscription:
@@ -32,13 +36,29 @@ class ParallelTranscription:
         vocabulary: Vocabulary,
         slots: Slots,
         language_threshold: float,
+        on_piece: OnPiece | None = None,
+        *,
+        first_alone: bool = False,
     ) -> None:
+        """
+        Args:
+            decoder: of the request.
+            vocabulary: of the checkpoint.
+            slots: the engine's places for windows.
+            language_threshold: the probability from which on one window decides for the file.
+            on_piece: told each piece of text in the order of the audio, as soon as it is certain.
+            first_alone: whether the other windows start only after the first one's text, which
+                somebody waits for.
+        """
         self._decoder = decoder
         self._vocabulary = vocabulary
         self._slots = slots
         self._language_threshold = language_threshold
+        self._on_piece = on_piece or (lambda _: None)
+        self._first_alone = first_alone
         self._owner = object()
         self._voiced: Sequence[Span] = ()
+        self._pieces: InOrder[Piece] = InOrder(0, self._on_piece)
 
     async def run(
         self, windows: Sequence[Window], language: int, voiced: Sequence[Span] = ()
@@ -51,46 +71,74 @@ class ParallelTranscription:
             voiced: where in the file somebody speaks; empty: unknown.
         """
         self._voiced = voiced
-        if language != NO_TOKEN or not self._vocabulary.is_multilingual or len(windows) == 1:
-            return _flat(await together([self._window(window, language) for window in windows]))
-        loop = asyncio.get_running_loop()
-        heard: asyncio.Future[int] = loop.create_future()
-        decided: asyncio.Future[int] = loop.create_future()
-        first, rest = await together(
-            [
-                self._first_window(windows[0], heard),
-                self._later_windows(windows, heard, decided),
-            ]
-        )
-        if first[0][0].decoding.language != decided.result():
-            first = await self._window(windows[0], decided.result())
-        return first + rest
+        self._pieces = InOrder(len(windows), self._on_piece)
+        if language == NO_TOKEN and self._vocabulary.is_multilingual and len(windows) > 1:
+            await self._find_language_and_run(windows)
+        else:
+            first = asyncio.Event()
+            await together(
+                [
+                    self._part(0, windows[0], language, first),
+                    self._others(windows, language, first),
+                ]
+            )
+        return self._pieces.results
 
-    async def _first_window(self, window: Window, heard: asyncio.Future[int]) -> list[Piece]:
-        """Decodes the window and tells its language early, NO_TOKEN where it is not sure."""
+    async def _find_language_and_run(self, windows: Sequence[Window]) -> None:
+        heard: asyncio.Future[tuple[int, bool]] = asyncio.get_running_loop().create_future()
 
         def on_first(language: int, step: FirstStep) -> None:
             sure = step.language_prob >= self._language_threshold
             if not heard.done():
-                heard.set_result(language if sure and step.no_speech_prob < NO_SPEECH else NO_TOKEN)
+                heard.set_result((language, sure and step.no_speech_prob < NO_SPEECH))
 
-        return await self._window(window, NO_TOKEN, on_first)
+        async def others() -> int:
+            guess, sure = await heard
+            language = guess if sure else await self._vote(windows)
+            if language == guess:
+                self._pieces.release(0)
+            return await self._others(windows, language, first)
 
-    async def _later_windows(
-        self, windows: Sequence[Window], heard: asyncio.Future[int], decided: asyncio.Future[int]
-    ) -> list[Piece]:
-        language = await heard
-        if language == NO_TOKEN:
-            async with self._slots.slot(self._owner):
-                language = await vote(self._decoder, windows, self._language_threshold)
-        decided.set_result(language)
-        return _flat(await together([self._window(each, language) for each in windows[1:]]))
+        self._pieces.hold(0)
+        first = asyncio.Event()
+        guess, language = await together(
+            [self._part(0, windows[0], NO_TOKEN, first, on_first), others()]
+        )
+        if guess != language:
+            self._pieces.restart(0)
+            await self._part(0, windows[0], language)
+            self._pieces.release(0)
+
+    async def _vote(self, windows: Sequence[Window]) -> int:
+        async with self._slots.slot(self._owner):
+            return await vote(self._decoder, windows, self._language_threshold)
+
+    async def _others(self, windows: Sequence[Window], language: int, first: asyncio.Event) -> int:
+        """All windows but the first. Returns their language."""
+        if self._first_alone:
+            await first.wait()
+        await together([self._part(i, windows[i], language) for i in range(1, len(windows))])
+        return language
+
+    async def _part(
+        self,
+        part: int,
+        window: Window,
+        language: int,
+        done: asyncio.Event | None = None,
+        on_first: OnFirst | None = None,
+    ) -> int:
+        """One of the file's windows, to its end. Returns its language."""
+        language = await self._window(part, window, language, on_first)
+        self._pieces.end(part)
+        if done is not None:
+            done.set()
+        return language
 
     async def _window(
-        self, window: Window, language: int, on_first: OnFirst | None = None
-    ) -> list[Piece]:
+        self, part: int, window: Window, language: int, on_first: OnFirst | None = None
+    ) -> int:
         """The window, and what its text leaves uncovered, until nothing is."""
-        pieces: list[Piece] = []
         while True:
             async with self._slots.slot(self._owner):
                 decoded = await self._decoder.decode(
@@ -101,14 +149,35 @@ class ParallelTranscription:
                 )
             on_first, language = None, decoded.decoding.language
             segmented = segment_window(decoded.decoding.tokens, window.seconds, self._vocabulary)
-            if decoded.to_split or _was_cut_off(decoded, segmented):
-                halves = _halves(window)
-                return pieces + _flat([await self._window(half, language) for half in halves])
-            pieces.append((decoded, segmented))
+            if (
+                decoded.to_split
+                or _was_cut_off(decoded, segmented)
+                or self._is_terse(decoded, segmented)
+            ):
+                for half in _halves(window):
+                    await self._window(part, half, language)
+                return language
+            self._pieces.add(part, (decoded, segmented))
             covered = self._covered(decoded, segmented)
             if decoded.silent or window.seconds - covered < _SHORTEST_TAIL:
-                return pieces
+                return language
             window = window.after(covered)
+
+    def _is_terse(self, decoded: DecodedWindow, segmented: SegmentedWindow) -> bool:
+        """Whether a segment says next to nothing for the time that somebody speaks in it.
+
+        Whisper then gave one sentence the time of several. It does not with less audio at once.
+        """
+        window = decoded.window
+        if window.seconds < _SHORTEST_SPLIT or decoded.silent:
+            return False
+        for part in segmented.segments:
+            heard = window.after(part.start).cut(round((part.end - part.start) * SAMPLE_RATE))[0]
+            seconds = _overlap(heard.spans, self._voiced) / SAMPLE_RATE
+            said = sum(token < self._vocabulary.end_of_text for token in part.tokens)
+            if seconds > _TERSE_SECONDS and said < seconds * _TERSE_TOKENS:
+                return True
+        return False
 
     def _covered(self, decoded: DecodedWindow, segmented: SegmentedWindow) -> float:
         """Seconds of the window whose speech is in its text.
@@ -143,7 +212,3 @@ def _overlap(some: Sequence[Span], others: Sequence[Span]) -> int:
         for one in some
         for other in others
     )
-
-
-def _flat(parts: Sequence[list[Piece]]) -> list[Piece]:
-    return [piece for part in parts for piece in part]

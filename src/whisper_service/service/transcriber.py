@@ -23,7 +23,7 @@ from whisper_service.metrics import (
 )
 from whisper_service.service.admission import Admission, Permit
 from whisper_service.service.assemble import Assembler
-from whisper_service.service.contract import State
+from whisper_service.service.contract import Listener, State
 from whisper_service.service.fair_slots import FairSlots
 from whisper_service.service.parallel import ParallelTranscription, Piece
 from whisper_service.service.recording import Recording, RecordingReader
@@ -112,21 +112,53 @@ class TranscriptionService:
         return self._admission.admit(user)
 
     async def transcribe(
-        self, audio: BinaryIO, options: TranscriptionOptions, permit: Permit
+        self,
+        audio: BinaryIO,
+        options: TranscriptionOptions,
+        permit: Permit,
+        listener: Listener | None = None,
     ) -> Transcript:
         """The transcript of an uploaded file. Cancelling it frees everything that it holds.
+
+        Args:
+            audio: the upload, at its start.
+            options: what is asked for.
+            permit: of the request.
+            listener: told of the text as soon as it is certain.
 
         Raises:
             ServiceError: the upload is no audio that can be read, or the engine is dead.
         """
         language = self._language_token(options)
         recording = await self._read(audio, options, permit)
+        decoder = WindowDecoder(self._engine, self._vocabulary, self._tokenizer, options)
+        assembly = self._assembler.begin(recording.voiced, prompt_tokens=len(decoder.prompt))
+        if listener is not None:
+            listener.began(recording.duration)
+
+        def on_piece(piece: Piece) -> None:
+            for spoken in assembly.add(piece):
+                if listener is not None:
+                    listener.heard(spoken)
+
         began = time.perf_counter()
-        pieces = await self._decode(recording, options, language, permit)
+        if recording.windows:
+            slots = permit.slots(self._slots)
+            if options.condition_on_previous_text:
+                one_by_one = SequentialTranscription(decoder, self._vocabulary, slots, on_piece)
+                await one_by_one.run(recording.speech, language)
+            else:
+                at_once = ParallelTranscription(
+                    decoder,
+                    self._vocabulary,
+                    slots,
+                    self._language_threshold,
+                    on_piece,
+                    first_alone=listener is not None,
+                )
+                await at_once.run(recording.windows, language, recording.voiced)
         STAGE_SECONDS.labels(stage="generate").observe(time.perf_counter() - began)
-        return self._assembler.transcript(
-            pieces,
-            recording.voiced,
+        return assembly.transcript(
             task=options.task,
             language=options.language,
             duration=recording.duration,
@@ -150,16 +182,3 @@ class TranscriptionService:
                 Fault.INVALID_VALUE, f"The model does not know '{options.language}'.", "language"
             )
         return self._vocabulary.languages[options.language]
-
-    async def _decode(
-        self, recording: Recording, options: TranscriptionOptions, language: int, permit: Permit
-    ) -> list[Piece]:
-        if not recording.windows:
-            return []
-        slots = permit.slots(self._slots)
-        decoder = WindowDecoder(self._engine, self._vocabulary, self._tokenizer, options)
-        if options.condition_on_previous_text:
-            one_by_one = SequentialTranscription(decoder, self._vocabulary, slots)
-            return await one_by_one.run(recording.speech, language)
-        at_once = ParallelTranscription(decoder, self._vocabulary, slots, self._language_threshold)
-        return await at_once.run(recording.windows, language, recording.voiced)

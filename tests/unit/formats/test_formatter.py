@@ -54,7 +54,7 @@ TRANSCRIPT = Transcript(
     language="de",
     duration=8.470000267028809,
     segments=(HELLO, BYE),
-    usage=TokenUsage(input_tokens=1500, output_tokens=12),
+    usage=TokenUsage(audio_tokens=1490, text_tokens=10, output_tokens=12),
 )
 SILENCE = Transcript(Task.TRANSCRIBE, "en", 2.0, ())
 

@@ -34,9 +34,10 @@ def assemble(
     logprobs: bool = False,
 ) -> Transcript:
     spans = [Span(round(a * SAMPLE_RATE), round(b * SAMPLE_RATE)) for a, b in voiced]
-    return Assembler(VOCABULARY, TOKENIZER).transcript(
-        list(pieces),
-        spans,
+    assembly = Assembler(VOCABULARY, TOKENIZER).begin(spans)
+    for one in pieces:
+        assembly.add(one)
+    return assembly.transcript(
         task=Task.TRANSCRIBE,
         language=language,
         duration=123.4,

@@ -297,6 +297,21 @@ class TestRepetition:
         assert len(engine.asked) == 1
 
 
+class TestTerseText:
+    async def test_a_sentence_with_the_time_of_several_is_split(self) -> None:
+        engine = ScriptedEngine(
+            lambda request: said(0, " no" if length_of(request) > 16 else " much more", 10)
+        )
+        window = with_pause(windows_at(0)[0], 14.0)
+        pieces = await transcription(engine).run([window], EN, [speech(0, 9), speech(20, 21)])
+        assert texts(pieces) == [" much more"] * 2
+
+    async def test_few_words_in_little_speech_are_believed(self) -> None:
+        engine = ScriptedEngine(lambda _: said(0, " no", 30))
+        await transcription(engine).run(windows_at(0), EN, [speech(3, 4), speech(20, 21)])
+        assert len(engine.asked) == 1
+
+
 class TestTokenLimit:
     async def test_a_window_that_was_cut_off_is_halved_in_a_pause(self) -> None:
         def answer(request: DecodingRequest) -> Decoding:
