@@ -28,7 +28,7 @@ check: install ## Lint, types, unit tests: under a minute.
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo >/dev/null || $(BIN)/lint-imports --no-logo
-	@$(BIN)/python -m pytest -m "not engine and not slow" -n 2 --dist loadfile -q
+	@$(BIN)/python -m pytest -m "not engine and not slow" -n 2 --dist loadfile --timeout 60 -q
 
 bench: install ## Speed beside faster-whisper's, in one run.
 	@$(BIN)/python scripts/bench.py

@@ -96,14 +96,12 @@ class EventWriter:
             yield TranscriptTextSegment(**segment.model_dump(exclude_none=True))
 
     def done(self, transcript: Transcript) -> TranscriptTextDone:
-        verbose = transcription_verbose_json(transcript) if self._verbose else None
+        ours = {"task", "language", "duration"} if self._verbose else set()
         return TranscriptTextDone(
             text=transcript.text,
             logprobs=token_logprobs(transcript.logprobs) if transcript.logprobs else None,
             usage=tokens_usage(transcript),
-            task=verbose.task if verbose else None,
-            language=verbose.language if verbose else None,
-            duration=verbose.duration if verbose else None,
+            **transcription_verbose_json(transcript).model_dump(include=ours),
         )
 
     def _next(self, text: str) -> str:

@@ -55,7 +55,10 @@ class Admission:
         self.accepted = 0
         self._largest = max(1, windows // _LARGEST_PART)
         self._free_decoders = decoders
-        self._undecoded: FairQueue[_Turn] = FairQueue()
+        # A clip must not wait for others' hours: one place is kept free of long uploads.
+        self._free_for_large = max(1, decoders - 1)
+        self._small: FairQueue[_Turn] = FairQueue()
+        self._large: FairQueue[_Turn] = FairQueue()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -87,34 +90,42 @@ class Admission:
         else:
             self._idle.set()
 
-    async def take_decoder(self, permit: Permit) -> None:
+    async def take_decoder(self, permit: Permit, *, large: bool) -> None:
         """Waits until a decoder is free, and memory for what it will give."""
-        turn = _Turn(permit, asyncio.get_running_loop().create_future())
-        self._undecoded.add(permit.user, permit, turn)
+        turn = _Turn(permit, asyncio.get_running_loop().create_future(), large)
+        waiting = self._large if large else self._small
+        waiting.add(permit.user, permit, turn)
         self.hand_out_decoders()
         try:
             await turn.came
         except asyncio.CancelledError:
             if turn.came.done() and not turn.came.cancelled():
-                self.give_decoder_back()  # it came at the same moment
+                self.give_decoder_back(large=large)  # it came at the same moment
             else:
-                self._undecoded.discard(permit.user, permit, turn)
+                waiting.discard(permit.user, permit, turn)
             raise
 
-    def give_decoder_back(self) -> None:
+    def give_decoder_back(self, *, large: bool) -> None:
         self._free_decoders += 1
+        self._free_for_large += large
         self.hand_out_decoders()
 
     def hand_out_decoders(self) -> None:
         """Whoever may decode now begins; called when a decoder or memory becomes free."""
         while self._free_decoders > 0:
-            turn = self._undecoded.take(self.memory.has_room)
+            turn = self._next_turn()
             if turn is None:
                 return
             if not turn.came.done():
                 self._free_decoders -= 1
+                self._free_for_large -= turn.large
                 turn.permit.remember(1)
                 turn.came.set_result(None)
+
+    def _next_turn(self) -> _Turn | None:
+        """The long ones first while they have places, so that short ones do not starve them."""
+        turn = self._large.take(self.memory.has_room) if self._free_for_large > 0 else None
+        return turn or self._small.take(self.memory.has_room)
 
 
 class Permit:
@@ -147,13 +158,17 @@ class Permit:
         self.close()
 
     @asynccontextmanager
-    async def decoding(self) -> AsyncIterator[None]:
-        """Waits for the turn to decode this request's upload, and holds a decoder."""
-        await self._admission.take_decoder(self)
+    async def decoding(self, *, large: bool = False) -> AsyncIterator[None]:
+        """Waits for the turn to decode this request's upload, and holds a decoder.
+
+        Args:
+            large: whether the upload may take long.
+        """
+        await self._admission.take_decoder(self, large=large)
         try:
             yield
         finally:
-            self._admission.give_decoder_back()
+            self._admission.give_decoder_back(large=large)
 
     def recorded(self, windows: int) -> None:
         """The upload is decoded and its file gone; it has so many windows."""
@@ -204,6 +219,7 @@ class Permit:
 class _Turn:
     permit: Permit
     came: asyncio.Future[None]
+    large: bool
 
 
 class _PermitSlots:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import BinaryIO, TypeVar
@@ -23,8 +21,6 @@ from whisper_service.domain import SAMPLE_RATE, Samples, Span, SpeechOptions, Wi
 from whisper_service.metrics import STAGE_SECONDS
 
 T = TypeVar("T")
-
-SMALL_BYTES = 1024 * 1024  # 30 s of 16 kHz WAV, a minute of MP3: decoded and heard in 0.1 s
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,19 +44,13 @@ class Recording:
 
 
 class RecordingReader:
-    """Decodes uploads and finds their speech, a bounded number at a time, in order.
-
-    One place is kept free of large uploads: however many of those wait, a short clip has to wait
-    only for other short ones.
-    """
+    """Decodes uploads and finds their speech, a bounded number at a time, in order."""
 
     def __init__(self, limits: DecodeLimits, workers: int) -> None:
         self._limits = limits
         self._detector = SpeechDetector()
         self._decoder = IsolatedDecoder(workers)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-        self._places = asyncio.Semaphore(workers)
-        self._large_places = asyncio.Semaphore(max(1, workers - 1))
 
     async def start(self) -> None:
         """Has the decoding processes ready; without it, each is started when it is needed."""
@@ -75,13 +65,6 @@ class RecordingReader:
         Raises:
             ServiceError: see `audio.isolated.IsolatedDecoder.decode`.
         """
-        async with AsyncExitStack() as places:
-            if upload.seek(0, io.SEEK_END) > SMALL_BYTES:
-                await places.enter_async_context(self._large_places)
-            await places.enter_async_context(self._places)
-            return await self._read_in_thread(upload, speech)
-
-    async def _read_in_thread(self, upload: BinaryIO, speech: SpeechOptions | None) -> Recording:
         cancelled = threading.Event()
         in_context = copy_context().run  # what is logged has the request's id
         work = self._pool.submit(in_context, self._read, upload, speech, cancelled.is_set)
@@ -90,8 +73,9 @@ class RecordingReader:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
             cancelled.set()
-            await asyncio.wait([future])
-            future.exception()  # it was told to fail
+            if not work.cancel():  # it has begun
+                await asyncio.wait([future])
+                future.exception()  # it was told to fail
             raise
 
     def _read(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import time
 from collections.abc import Hashable
@@ -31,6 +32,9 @@ from whisper_service.service.sequential import SequentialTranscription
 from whisper_service.service.window_decoder import WindowDecoder
 from whisper_service.whisper.tokenizer import TextTokenizer
 from whisper_service.whisper.vocabulary import Vocabulary
+
+# Half a minute of 16 kHz WAV, a minute of MP3: decoded and heard in a tenth of a second.
+_SMALL_BYTES = 1024 * 1024
 
 logger = logging.getLogger(__name__)
 
@@ -168,7 +172,7 @@ class TranscriptionService:
     async def _read(
         self, audio: BinaryIO, options: TranscriptionOptions, permit: Permit
     ) -> Recording:
-        async with permit.decoding():
+        async with permit.decoding(large=audio.seek(0, io.SEEK_END) > _SMALL_BYTES):
             recording = await self._reader.read(audio, options.speech)
         audio.close()  # its place on the disk is the next upload's
         permit.recorded(len(recording.windows))

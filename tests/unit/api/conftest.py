@@ -15,9 +15,17 @@ from openai import AsyncOpenAI
 
 from whisper_service.api.app import create_app
 from whisper_service.api.keys import KeyRing
-from whisper_service.domain import ModelCard, Segment, Transcript, TranscriptionOptions
+from whisper_service.domain import (
+    ModelCard,
+    Segment,
+    SpokenSegment,
+    TokenLogprob,
+    TokenUsage,
+    Transcript,
+    TranscriptionOptions,
+)
 from whisper_service.service.admission import Admission, Permit
-from whisper_service.service.contract import State
+from whisper_service.service.contract import Listener, State
 from whisper_service.settings import Settings
 
 CARD = ModelCard(
@@ -40,6 +48,7 @@ SEGMENT = Segment(
     compression_ratio=1.18,
     no_speech_prob=0.012,
 )
+LOGPROBS = (TokenLogprob(" Hello", -0.25, (32, 72, 101, 108, 108, 111)),)
 
 
 @dataclass
@@ -50,6 +59,8 @@ class Double:
     state: State = State.READY
     failure: Exception | None = None
     hangs: bool = False
+    readable: bool = True  # whether the upload is audio
+    segments: list[Segment] = field(default_factory=lambda: [SEGMENT])
     began: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: bool = False
     audio: bytes = b""
@@ -63,12 +74,20 @@ class Double:
         return self.admission.admit(user)
 
     async def transcribe(
-        self, audio: BinaryIO, options: TranscriptionOptions, permit: Permit
+        self,
+        audio: BinaryIO,
+        options: TranscriptionOptions,
+        permit: Permit,
+        listener: Listener | None = None,
     ) -> Transcript:
         self.asked.append(options)
         self.file = audio
         self.audio = audio.read()
         self.began.set()
+        if listener is not None and self.readable:
+            listener.began(3.32)
+            for segment in self.segments:
+                listener.heard(SpokenSegment(segment, LOGPROBS if options.logprobs else ()))
         if self.hangs:
             try:
                 await asyncio.Event().wait()
@@ -77,7 +96,14 @@ class Double:
                 raise
         if self.failure:
             raise self.failure
-        return Transcript(options.task, options.language or "de", 3.32, (SEGMENT,))
+        return Transcript(
+            options.task,
+            options.language or "de",
+            3.32,
+            tuple(self.segments),
+            LOGPROBS * len(self.segments) if options.logprobs else None,
+            TokenUsage(audio_tokens=166, text_tokens=4, output_tokens=6),
+        )
 
     @property
     def options(self) -> TranscriptionOptions:

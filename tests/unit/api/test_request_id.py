@@ -45,9 +45,9 @@ async def test_an_odd_id_is_replaced(client, odd) -> None:
 async def test_every_log_line_of_a_request_has_its_id(post, transcriber, lines) -> None:
     original = transcriber.transcribe
 
-    async def logging_transcribe(audio, options, permit):
+    async def logging_transcribe(*request):
         logging.getLogger("whisper_service.engine").info("at work")
-        return await original(audio, options, permit)
+        return await original(*request)
 
     transcriber.transcribe = logging_transcribe
     await post(headers={"x-request-id": "mine"})

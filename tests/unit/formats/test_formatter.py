@@ -95,6 +95,7 @@ def test_json_can_state_its_usage_in_tokens() -> None:
         "input_tokens": 1500,
         "output_tokens": 12,
         "total_tokens": 1512,
+        "input_token_details": {"audio_tokens": 1490, "text_tokens": 10},
     }
 
 

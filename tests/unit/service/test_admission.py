@@ -181,6 +181,47 @@ async def test_never_more_is_decoded_at_once_than_there_are_decoders() -> None:
     assert used(door) == (0, 0, 0, 0)
 
 
+@pytest.mark.parametrize(("decoders", "large_at_once"), [(1, 1), (2, 1), (4, 3)])
+async def test_large_uploads_leave_a_decoder_to_small_ones(
+    decoders: int, large_at_once: int
+) -> None:
+    door = admission(decoders=decoders)
+    go_on = asyncio.Event()
+    begun: list[str] = []
+
+    async def decodes(name: str, *, large: bool) -> None:
+        with door.admit(name) as permit:
+            async with permit.decoding(large=large):
+                begun.append(name)
+                if large:
+                    await go_on.wait()
+
+    tasks = [asyncio.create_task(decodes(f"large {i}", large=True)) for i in range(6)]
+    await asyncio.sleep(0.01)
+    assert len(begun) == large_at_once
+    tasks += [asyncio.create_task(decodes(f"small {i}", large=False)) for i in range(3)]
+    await asyncio.sleep(0.01)
+    assert begun[large_at_once:] == ([f"small {i}" for i in range(3)] if decoders > 1 else [])
+    go_on.set()
+    await asyncio.gather(*tasks)
+    assert [name for name in begun if "large" in name] == [f"large {i}" for i in range(6)]
+
+
+async def test_large_uploads_are_not_starved_by_small_ones() -> None:
+    door = admission(decoders=2)
+    begun = []
+
+    async def decodes(name: str, *, large: bool) -> None:
+        with door.admit(name) as permit:
+            async with permit.decoding(large=large):
+                begun.append(name)
+                await asyncio.sleep(0)
+
+    small = [decodes(f"small {i}", large=False) for i in range(20)]
+    await asyncio.gather(*small, decodes("large", large=True))
+    assert begun.index("large") <= 2
+
+
 async def test_decoders_go_round_between_users() -> None:
     door, order = admission(decoders=1), []
 

@@ -16,7 +16,7 @@ from whisper_service.audio.decode import DecodeLimits
 from whisper_service.audio.isolated import IsolatedDecoder
 from whisper_service.domain import SAMPLE_RATE, Samples, Span, SpeechOptions
 from whisper_service.errors import Fault, ServiceError
-from whisper_service.service.recording import SMALL_BYTES, Recording, RecordingReader
+from whisper_service.service.recording import Recording, RecordingReader
 
 from .scripted_engine import window_at
 
@@ -106,60 +106,6 @@ async def test_one_that_waits_for_a_worker_can_be_cancelled_at_once(
         await waiting
     assert (await busy).duration == 70
     assert done
-
-
-SMALL, LARGE = bytes(SMALL_BYTES), bytes(SMALL_BYTES + 1)
-
-
-class Decoders:
-    """Stands for the decoder: each upload is decoded when its turn has come and it was let go."""
-
-    def __init__(self) -> None:
-        self.begun: list[BinaryIO] = []
-        self.go_on: dict[BinaryIO, threading.Event] = {}
-
-    def decode(self, upload: BinaryIO, *_: Any) -> Samples:
-        self.begun.append(upload)
-        self.go_on[upload].wait(30)
-        return HISS[:SAMPLE_RATE]
-
-    def upload(self, data: bytes) -> BinaryIO:
-        upload = io.BytesIO(data)
-        self.go_on[upload] = threading.Event()
-        return upload
-
-    def end(self, upload: BinaryIO) -> None:
-        self.go_on[upload].set()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 -- threads tell it
-            await asyncio.sleep(0.001)
-
-
-@pytest.mark.parametrize(("workers", "large_at_once"), [(1, 1), (2, 1), (4, 3)])
-async def test_large_uploads_leave_a_place_to_small_ones(
-    decoded: Any, workers: int, large_at_once: int
-) -> None:
-    decoders = Decoders()
-    decoded(decoders.decode)
-    reader = RecordingReader(DecodeLimits(max_seconds=600, timeout_seconds=60), workers)
-    large = [decoders.upload(LARGE) for _ in range(large_at_once + 2)]
-    small = [decoders.upload(SMALL) for _ in range(2)]
-    reading = [asyncio.create_task(reader.read(upload, None)) for upload in large]
-    await until(lambda: len(decoders.begun) == large_at_once)
-    reading += [asyncio.create_task(reader.read(upload, None)) for upload in small]
-    if workers > 1:
-        await until(lambda: decoders.begun == [*large[:large_at_once], small[0]])
-        decoders.end(small[0])
-        await until(lambda: decoders.begun[-1] is small[1])
-    for upload in (*large, *small):
-        decoders.end(upload)
-    await asyncio.gather(*reading)
-    begun = [upload for upload in decoders.begun if upload in large]
-    assert begun == large, "in the order in which they came"
-    reader.close()
 
 
 async def test_what_is_logged_while_decoding_belongs_to_the_request(
