@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -90,16 +91,20 @@ class WindowDecoder:
         Args:
             window: what to decode.
             language: its token; NO_TOKEN: the likeliest, found by the first try for all.
-            previous: text tokens of what was said before; None: the caller's prompt.
+            previous: text tokens of what was said before; None: the caller's prompt. Where nothing
+                can be made of the window after them, it is tried once without.
             on_first: told the language and the no-speech probability early in the first try.
             splittable: whether the caller can split the window rather than see it tried hotter.
         """
         tries: list[DecodedWindow] = []
         key = uuid.uuid4().hex
-        for temperature in self._options.temperatures:
+        prompt = self.prompt if previous is None else previous
+        plan = deque((temperature, prompt) for temperature in self._options.temperatures)
+        while plan:
+            temperature, prompt = plan.popleft()
             request = DecodingRequest(
                 window.samples,
-                previous=self.prompt if previous is None else previous,
+                previous=prompt,
                 language=language,
                 task=self._task,
                 temperature=temperature,
@@ -109,14 +114,18 @@ class WindowDecoder:
             on_first, language = None, decoding.language
             tries.append(self._measure(window, decoding))
             reason = doubt(tries[-1].measures, self._options.quality)
-            if reason is None:
+            speechless = reason is None and self._is_speechless(tries[-1])
+            if reason is None and not (speechless and prompt):
                 WINDOWS.labels(outcome="silence" if tries[-1].silent else "text").inc()
                 return tries[-1]
-            WINDOW_RETRIES.labels(reason=reason.value).inc()
+            WINDOW_RETRIES.labels(reason=reason.value if reason else "prompt").inc()
             first_of_many = len(tries) == 1 and len(self._options.temperatures) > 1
             if splittable and first_of_many and _says_the_same_again(reason, decoding):
                 return replace(tries[-1], to_split=True)
             logger.debug("a window is doubted at temperature %s: %s", temperature, reason)
+            if prompt and (speechless or not plan):
+                # A prompt that leads nowhere is the likelier cause than the speech.
+                plan = deque([(self._options.temperatures[0], ())])
         WINDOWS.labels(outcome="doubted").inc()
         kept = tries[best([each.measures for each in tries], self._options.quality)]
         return replace(kept, doubted=True)
@@ -133,6 +142,10 @@ class WindowDecoder:
             window, decoding, measures, is_silence(measures, self._options.quality)
         )
 
+    def _is_speechless(self, decoded: DecodedWindow) -> bool:
+        words = (token < self._vocabulary.end_of_text for token in decoded.decoding.tokens)
+        return decoded.silent or not any(words)
+
     async def hear_language(self, window: Window) -> LanguageEvidence:
         """What a window says of its language."""
         return await self._engine.hear_language(
@@ -140,6 +153,6 @@ class WindowDecoder:
         )
 
 
-def _says_the_same_again(reason: Doubt, decoding: Decoding) -> bool:
+def _says_the_same_again(reason: Doubt | None, decoding: Decoding) -> bool:
     """Whether a repetitive text came to its own end, as a loop of the decoder's does not."""
     return reason is Doubt.REPETITIVE and decoding.finished and not decoding.looped

@@ -136,9 +136,10 @@ async def test_silence_is_skipped_and_not_told() -> None:
 
     engine = ScriptedEngine(answer)
     pieces = await run(engine, window_at((0, 90)))
-    assert [start_of(request) for request in engine.asked] == [0, 30, 60]
+    assert [start_of(request) for request in engine.asked] == [0, 30, 30, 60]
     assert [decoded.silent for decoded, _ in pieces] == [False, True, False]
-    assert engine.asked[2].previous == tokens_of(0, " w0", 30)
+    told = tokens_of(0, " w0", 30)
+    assert [request.previous for request in engine.asked] == [(), told, (), told]
 
 
 async def test_the_first_window_with_speech_decides_the_language() -> None:

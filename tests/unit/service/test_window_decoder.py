@@ -135,6 +135,34 @@ async def test_the_callers_prompt_comes_first_with_one_space_before_it() -> None
     assert engine.asked[1].previous == (1, 2, 3)
 
 
+@pytest.mark.parametrize(
+    "misled",
+    [
+        pytest.param(said(0), id="no text"),
+        pytest.param(said(0, " thanks", 2, no_speech=0.9, logprob=-1.5), id="taken for silence"),
+        pytest.param(said(0, LOOP, 2), id="doubted at each temperature"),
+    ],
+)
+async def test_a_prompt_after_which_nothing_is_heard_is_dropped(misled: Decoding) -> None:
+    def answer(request: DecodingRequest) -> Decoding:
+        return misled if request.previous else said(0, " hello", 2)
+
+    engine = ScriptedEngine(answer)
+    options = TranscriptionOptions(prompt="Ubiquity", temperatures=(0.0, 0.2))
+    decoded = await decoder_for(engine, options).decode(WINDOW, EN)
+    assert TOKENIZER.decode(decoded.decoding.tokens) == " hello"
+    assert not decoded.doubted
+    assert (engine.asked[-1].previous, engine.asked[-1].temperature) == ((), 0.0)
+    assert all(request.previous for request in engine.asked[:-1])
+
+
+async def test_silence_after_a_prompt_is_still_silence() -> None:
+    engine = by_temperature(t0=said(0, " thanks", 2, no_speech=0.9, logprob=-1.5))
+    decoded = await decoder_for(engine, TranscriptionOptions(prompt="Ubiquity")).decode(WINDOW, EN)
+    assert decoded.silent
+    assert temperatures(engine) == [0.0, 0.0]
+
+
 @pytest.mark.parametrize("prompt", ["", "  ", "\n\t"])
 def test_an_empty_prompt_is_none(prompt: str) -> None:
     engine = by_temperature(t0=said())
