@@ -38,7 +38,7 @@ class ParallelTranscription:
         language_threshold: float,
         on_piece: OnPiece | None = None,
         *,
-        first_alone: bool = False,
+        slow_start: bool = False,
     ) -> None:
         """
         Args:
@@ -47,15 +47,15 @@ class ParallelTranscription:
             slots: the engine's places for windows.
             language_threshold: the probability from which on one window decides for the file.
             on_piece: told each piece of text in the order of the audio, as soon as it is certain.
-            first_alone: whether the other windows start only after the first one's text, which
-                somebody waits for.
+            slow_start: whether one window starts, and two more for each that ends, so that the
+                first are not held up by all the others: somebody waits for their text.
         """
         self._decoder = decoder
         self._vocabulary = vocabulary
         self._slots = slots
         self._language_threshold = language_threshold
         self._on_piece = on_piece or (lambda _: None)
-        self._first_alone = first_alone
+        self._may_start = asyncio.Semaphore(0) if slow_start else None
         self._owner = object()
         self._voiced: Sequence[Span] = ()
         self._pieces: InOrder[Piece] = InOrder(0, self._on_piece)
@@ -75,13 +75,7 @@ class ParallelTranscription:
         if language == NO_TOKEN and self._vocabulary.is_multilingual and len(windows) > 1:
             await self._find_language_and_run(windows)
         else:
-            first = asyncio.Event()
-            await together(
-                [
-                    self._part(0, windows[0], language, first),
-                    self._others(windows, language, first),
-                ]
-            )
+            await together([self._part(0, windows[0], language), self._others(windows, language)])
         return self._pieces.results
 
     async def _find_language_and_run(self, windows: Sequence[Window]) -> None:
@@ -97,13 +91,10 @@ class ParallelTranscription:
             language = guess if sure else await self._vote(windows)
             if language == guess:
                 self._pieces.release(0)
-            return await self._others(windows, language, first)
+            return await self._others(windows, language)
 
         self._pieces.hold(0)
-        first = asyncio.Event()
-        guess, language = await together(
-            [self._part(0, windows[0], NO_TOKEN, first, on_first), others()]
-        )
+        guess, language = await together([self._part(0, windows[0], NO_TOKEN, on_first), others()])
         if guess != language:
             self._pieces.restart(0)
             await self._part(0, windows[0], language)
@@ -113,26 +104,26 @@ class ParallelTranscription:
         async with self._slots.slot(self._owner):
             return await vote(self._decoder, windows, self._language_threshold)
 
-    async def _others(self, windows: Sequence[Window], language: int, first: asyncio.Event) -> int:
+    async def _others(self, windows: Sequence[Window], language: int) -> int:
         """All windows but the first. Returns their language."""
-        if self._first_alone:
-            await first.wait()
-        await together([self._part(i, windows[i], language) for i in range(1, len(windows))])
+
+        async def other(part: int) -> None:
+            if self._may_start is not None:
+                await self._may_start.acquire()
+            await self._part(part, windows[part], language)
+
+        await together([other(part) for part in range(1, len(windows))])
         return language
 
     async def _part(
-        self,
-        part: int,
-        window: Window,
-        language: int,
-        done: asyncio.Event | None = None,
-        on_first: OnFirst | None = None,
+        self, part: int, window: Window, language: int, on_first: OnFirst | None = None
     ) -> int:
         """One of the file's windows, to its end. Returns its language."""
         language = await self._window(part, window, language, on_first)
         self._pieces.end(part)
-        if done is not None:
-            done.set()
+        if self._may_start is not None:
+            self._may_start.release()
+            self._may_start.release()
         return language
 
     async def _window(

@@ -158,7 +158,7 @@ class TranscriptionService:
                     slots,
                     self._language_threshold,
                     on_piece,
-                    first_alone=listener is not None,
+                    slow_start=listener is not None,
                 )
                 await at_once.run(recording.windows, language, recording.voiced)
         STAGE_SECONDS.labels(stage="generate").observe(time.perf_counter() - began)

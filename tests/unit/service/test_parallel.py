@@ -393,3 +393,21 @@ class TestEndings:
             await task
         assert engine.running == 0
         assert (slots.running, slots.queued) == (0, 0)
+
+
+@pytest.mark.parametrize("language", [EN, NO_TOKEN])
+async def test_for_who_waits_for_the_text_the_first_windows_are_not_held_up(language: int) -> None:
+    starts = tuple(30.0 * index for index in range(8))
+    gates = {start: asyncio.Event() for start in starts}
+    engine = ScriptedEngine(closed, gates=gates)
+    one = ParallelTranscription(
+        decoder_for(engine), VOCABULARY, FairSlots(16), 0.5, slow_start=True
+    )
+    running = asyncio.create_task(one.run(windows_at(*starts), language))
+    started = []
+    for start in starts:
+        await asyncio.sleep(0.01)
+        started.append(len(engine.asked))
+        gates[start].set()
+    await running
+    assert started == [1, 3, 5, 7, 8, 8, 8, 8]
