@@ -28,20 +28,24 @@ from demo import running_service
 from evaluation.systems import embedded_peer
 from samples import samples_folder
 from whisper_service.audio.decode import DecodeLimits, decode
-from whisper_service.domain import SAMPLE_RATE
+from whisper_service.domain import SAMPLE_RATE, Samples
 from whisper_service.settings import load_settings
 
 CLIP_SECONDS = 24.7
 ONE_TRY = {"compression_ratio_threshold": 100, "logprob_threshold": -100}
 
 
-def long_clip(folder: Path) -> Path:
-    """A clip of dense speech, joined from the English samples."""
+def dense_speech() -> Samples:
+    """Speech without pauses, joined from the English samples."""
     parts = []
     for path in sorted((samples_folder() / "en").glob("*.wav")):
         with path.open("rb") as speech:
             parts.append(decode(speech, DecodeLimits(max_seconds=60, timeout_seconds=60)))
-    samples = np.concatenate(parts * 4)[: round(CLIP_SECONDS * SAMPLE_RATE)]
+    return np.concatenate(parts * 4)[: round(CLIP_SECONDS * SAMPLE_RATE)]
+
+
+def long_clip(folder: Path) -> Path:
+    samples = dense_speech()
     target = folder / "clip.wav"
     with wave.open(str(target), "wb") as file:
         file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", "not compressed"))

