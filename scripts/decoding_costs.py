@@ -26,7 +26,7 @@ from whisper_service.engine.decoding_rules import Carriers
 from whisper_service.engine.engine import DecodingRequest, WhisperEngine
 from whisper_service.engine.logprobs import requested_tokens
 from whisper_service.engine.parameters import RuleParameters
-from whisper_service.engine.profiles import choose, detect_device
+from whisper_service.engine.profiles import choose, detect_device, with_kv_cache
 from whisper_service.settings import load_settings
 from whisper_service.whisper.vocabulary import Vocabulary
 
@@ -92,7 +92,9 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     settings = load_settings()
     profile = choose(settings.profile, detect_device())
     model = resolve_model(settings.model or profile.default_model, settings.cache_dir)
-    vocabulary = read_checkpoint(model).vocabulary
+    checkpoint = read_checkpoint(model)
+    vocabulary = checkpoint.vocabulary
+    profile = with_kv_cache(profile, checkpoint.kv_values)
     engine = WhisperEngine(model, vocabulary, profile, encoder_cache_windows=64)
     await engine.start()
     try:

@@ -24,7 +24,7 @@ from whisper_service.checkpoints.checkpoint import read_checkpoint
 from whisper_service.checkpoints.resolve import resolve_model, served_name
 from whisper_service.domain import ModelCard
 from whisper_service.engine.engine import WhisperEngine
-from whisper_service.engine.profiles import Profile, choose, detect_device
+from whisper_service.engine.profiles import Profile, choose, detect_device, with_kv_cache
 from whisper_service.languages import LANGUAGES
 from whisper_service.metrics import ENGINE_INFO
 from whisper_service.service.admission import Admission
@@ -53,6 +53,7 @@ def build_service(settings: Settings) -> TranscriptionService:
     logger.info("profile %s, model %s", profile.name, name)
     model = resolve_model(name, settings.cache_dir)
     checkpoint = read_checkpoint(model)
+    profile = with_kv_cache(profile, checkpoint.kv_values, settings.engine_args)
     engine = WhisperEngine(
         model,
         checkpoint.vocabulary,

@@ -19,8 +19,14 @@ from whisper_service.whisper.vocabulary import (
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
+    """What is read.
+
+    kv_values: numbers that the decoder keeps for a position: a key and a value in each layer.
+    """
+
     vocabulary: Vocabulary
     tokenizer: TextTokenizer
+    kv_values: int
 
 
 def read_checkpoint(model: str) -> Checkpoint:
@@ -37,7 +43,9 @@ def read_checkpoint(model: str) -> Checkpoint:
         )
     tokenizer = _tokenizer(folder)
     vocabulary = read_vocabulary(tokenizer, config, _read(folder / "generation_config.json"))
-    return Checkpoint(vocabulary, TextTokenizer(tokenizer, vocabulary))
+    # Transformers' own defaults where the configuration is silent.
+    kv_values = 2 * int(config.get("d_model", 384)) * int(config.get("decoder_layers", 4))
+    return Checkpoint(vocabulary, TextTokenizer(tokenizer, vocabulary), kv_values)
 
 
 def _folder(model: str) -> Path:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 ENCODER_TOKENS = 1_500  # positions that the encoder gives for one window: 50 a second
 POSITIONS = 448  # of the decoder
 _MINIMUM_CAPABILITY = (8, 9)  # Ada: the first with fp8 e4m3 in hardware
 _HOPPER = (9, 0)
+_CPU_BLOCK = 128  # positions in a block of vLLM's cache on a CPU
 
 Name = Literal["gpu", "cpu"]
 
@@ -128,13 +129,36 @@ def cpu_profile(device: Device) -> Profile:
     }
     environment = {
         **_QUIET,
-        # GiB, of which only what is used is ever touched: 16 windows of whisper-base need 0.8 in
-        # float32, a window of large-v3 1.1.
-        "VLLM_CPU_KVCACHE_SPACE": "4",
         # The default keeps a core back for the API, which needs a fraction of one.
         "VLLM_CPU_OMP_THREADS_BIND": ",".join(str(cpu) for cpu in device.cpus),
     }
     return Profile("cpu", "embedded", arguments, environment)
+
+
+def with_kv_cache(
+    profile: Profile, kv_values: int, overrides: Mapping[str, Any] | None = None
+) -> Profile:
+    """The profile with room for the keys and values of all its windows, and hardly more.
+
+    vLLM uses every block of its cache in turn: on a CPU what is spare is soon memory in use. On a
+    GPU it takes what `gpu_memory_utilization` leaves.
+
+    Args:
+        profile: of a CPU or a GPU.
+        kv_values: numbers that the decoder keeps for a position.
+        overrides: the operator's engine arguments, which may ask for other windows or types.
+    """
+    if profile.name == "gpu":
+        return profile
+    wanted = {**profile.engine_args, **(overrides or {})}
+    kind = wanted["dtype"] if wanted["kv_cache_dtype"] == "auto" else wanted["kv_cache_dtype"]
+    size = 1 if "fp8" in kind else 4 if kind == "float32" else 2
+    blocks = -(-ENCODER_TOKENS // _CPU_BLOCK) + -(-POSITIONS // _CPU_BLOCK)
+    windows = (
+        int(wanted["max_num_seqs"]) + 2
+    )  # a block is spare, and a window may be on its way out
+    room = windows * blocks * _CPU_BLOCK * kv_values * size
+    return replace(profile, engine_args={**profile.engine_args, "kv_cache_memory_bytes": room})
 
 
 def detect_device() -> Device:

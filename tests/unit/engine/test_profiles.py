@@ -13,6 +13,7 @@ from whisper_service.engine.profiles import (
     cpu_profile,
     detect_device,
     gpu_profile,
+    with_kv_cache,
 )
 
 COMMON = {
@@ -84,7 +85,6 @@ def test_a_processor_with_avx512_and_bfloat16_gets_both_and_all_its_cores() -> N
     profile = cpu_profile(SERVER)
     assert profile.engine_args == CPU
     assert profile.environment["VLLM_CPU_OMP_THREADS_BIND"] == "2,3,5"
-    assert int(profile.environment["VLLM_CPU_KVCACHE_SPACE"]) >= 1
     assert profile.default_model == "embedded"
 
 
@@ -149,3 +149,25 @@ def test_the_processor_is_known_by_its_flags(
     device = detect_device()
     assert (device.avx512, device.bfloat16) == (avx512, bfloat16)
     assert device.cpus
+
+
+@pytest.mark.parametrize(
+    ("device", "overrides", "room"),
+    [
+        # whisper-base: 6 layers, 512 wide; 12 blocks of 128 for the audio and 4 for the text.
+        (SERVER, {}, 18 * 16 * 128 * 6144 * 1),
+        (LAPTOP, {}, 18 * 16 * 128 * 6144 * 4),
+        (SERVER, {"kv_cache_dtype": "auto"}, 18 * 16 * 128 * 6144 * 2),
+        (SERVER, {"max_num_seqs": 4}, 6 * 16 * 128 * 6144 * 1),
+    ],
+)
+def test_a_cpus_cache_holds_all_windows_and_hardly_more(
+    device: Device, overrides: dict[str, object], room: int
+) -> None:
+    profile = with_kv_cache(cpu_profile(device), 2 * 6 * 512, overrides)
+    assert profile.engine_args["kv_cache_memory_bytes"] == room
+
+
+def test_a_gpus_cache_is_what_is_left_of_it() -> None:
+    profile = choose("gpu", Device((8, 9)))
+    assert with_kv_cache(profile, 2 * 6 * 512) == profile
