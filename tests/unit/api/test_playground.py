@@ -46,9 +46,7 @@ async def test_what_the_page_and_its_modules_load_is_served(client) -> None:
 async def test_nothing_may_run_or_load_that_is_not_ours(client) -> None:
     for path in ("", "playground/app.js", "playground/service.json"):
         headers = (await client.get(f"http://test/{path}")).headers
-        policy = dict(
-            part.split(" ", 1) for part in headers["content-security-policy"].split("; ")
-        )
+        policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
         assert policy["default-src"] == "'none'"
         assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
         assert policy["frame-ancestors"] == policy["base-uri"] == policy["form-action"] == "'none'"

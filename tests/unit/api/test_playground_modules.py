@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import shlex
 import subprocess
@@ -49,7 +50,11 @@ TALK = [
     (1.4, 9.4, LONG),
     (9.0, 12.0, " An overlap & a <tag> --> arrow."),
     (12.0, 14.0, "  "),
-    (15.0, 21.0, "今天天气很好，我们一起去公园散步，然后在湖边吃午饭，看看鸭子和天鹅，再回家休息。"),
+    (
+        15.0,
+        21.0,
+        "今天天气很好，我们一起去公园散步，然后在湖边吃午饭，看看鸭子和天鹅，再回家休息。",
+    ),
 ]
 
 
@@ -79,7 +84,7 @@ def test_subtitles_hold_to_the_layout(made: dict[str, str]) -> None:
     assert max(widths) <= 42
     ends = [(cue.start, cue.end) for cue in cues]
     assert all(start < end for start, end in ends)
-    assert all(before[1] <= after[0] for before, after in zip(ends, ends[1:], strict=False))
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(ends))
 
 
 def test_web_subtitles_are_escaped_and_parse(made: dict[str, str]) -> None:
@@ -90,7 +95,8 @@ def test_web_subtitles_are_escaped_and_parse(made: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
 def test_events_are_read_however_they_are_cut(size: int) -> None:
-    sent = ': still at work\n\ndata: {"type":"a"}\n\ndata: {"type":"b","delta":"x y"}\n\ndata: [DONE]\n\n'
+    events = ('{"type":"a"}', '{"type":"b","delta":"x y"}', "[DONE]")
+    sent = ": still at work\n\n" + "".join(f"data: {event}\n\n" for event in events)
     expression = (
         "(() => { const reader = new m.EventReader(); const out = [];"
         " for (let end = 0; end < value.text.length + value.size; end += value.size)"

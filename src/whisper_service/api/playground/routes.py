@@ -1,4 +1,4 @@
-"""`/`: one page to try the service with. Its files come out of this package, nothing from elsewhere.
+"""`/`: one page to try the service with, its files all out of this package.
 
 The page is a client like any other: it asks the public API, with a key where one is needed.
 """
@@ -31,18 +31,10 @@ _MEDIA_TYPES: Final = {
     ".svg": "image/svg+xml",
 }
 
-CONTENT_SECURITY_POLICY: Final = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self'",
-        "connect-src 'self'",
-        "media-src blob:",  # the recording that was chosen, played back
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    )
+CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "media-src blob:; "  # the recording that was chosen, played back
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 _HEADERS: Final = {
@@ -79,7 +71,7 @@ def _read_files() -> Mapping[str, _File]:
 _FILES: Final = _read_files()
 
 
-async def require_playground(request: Request, settings: SettingsOf) -> None:
+async def require_playground(settings: SettingsOf) -> None:
     if not settings.playground:
         raise HTTPException(404)  # as anywhere else where there is nothing
 

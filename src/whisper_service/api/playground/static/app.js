@@ -36,19 +36,21 @@ const player = new Player(
 // The service
 
 const key = () => sessionStorage.getItem(KEY);
+let meeting = null;
 
 async function meet() {
   try {
     page.service ??= await describeService();
     describe(page.service);
-    if (page.service.needs_key && !key()) return askForKey("a key is needed");
+    if (page.service.needs_key && !key()) return askForKey("");
     page.model = await findModel(key());
     $("key-form").hidden = true;
     showState("ready", page.model.shown);
   } catch (refusal) {
     if (refusal.status === 401) return askForKey(refusal.message);
     showState(refusal.status === 503 ? "waiting" : "failed", refusal.status ? refusal.message : "no answer from the service");
-    setTimeout(meet, ASK_AGAIN);
+    clearTimeout(meeting);
+    meeting = setTimeout(meet, ASK_AGAIN);
   }
 }
 
@@ -59,7 +61,7 @@ function showState(state, text) {
 }
 
 function askForKey(why) {
-  showState("waiting", why);
+  showState("waiting", "needs a key");
   const wrong = Boolean(key());
   sessionStorage.removeItem(KEY);
   $("key-hint").textContent = wrong ? why : "This service asks for one. It is kept in this tab until you close it.";
@@ -176,18 +178,22 @@ function begin(file) {
   $("plain").textContent = "";
   $("file-name").textContent = file.name;
   $("file-size").textContent = size(file.size);
-  $("call").hidden = true;
+  $("call").hidden = $("result").hidden = true;
   if (page.service && file.size > page.service.max_upload_bytes) {
-    $("job").hidden = $("result").hidden = true;
+    stage("idle");
     return showProblem("Too large", `${file.name} is ${size(file.size)}. This service takes up to ${size(page.service.max_upload_bytes)}.`, "", null);
   }
   send();
 }
 
 async function send() {
+  clearProblem();
   if (!page.model) {
     await meet();
-    if (!page.model) return;
+    if (!page.model) {
+      if ($("key-form").hidden) showProblem("The service is not ready", $("service-text").textContent, "", send);
+      return;
+    }
   }
   const file = page.file;
   page.asked = { language: $("language").value, task: $("task").value, words: page.words, model: page.model.asked };
