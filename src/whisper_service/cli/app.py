@@ -45,7 +45,7 @@ def _main(
 
 
 def main() -> None:
-    app()
+    app(prog_name="whisper-service")
 
 
 if __name__ == "__main__":

@@ -71,9 +71,9 @@ def pull(name: Name = "embedded") -> None:
     from whisper_service.logs import configure_logging
     from whisper_service.whisper.vocabulary import UnsuitableCheckpointError
 
-    configure_logging("info")
     if Path(name).is_dir():
         raise give_up(f"{name} is a folder: there is nothing to fetch", ExitCode.USAGE)
+    configure_logging("info")
     try:
         folder = resolve_model(name, _cache_dir())
         if name not in MODELS:

@@ -21,6 +21,7 @@ class Tally:
     files: int
     bytes: int
     began: float = field(default_factory=time.monotonic)
+    ended: float | None = None  # before an engine of our own is stopped
     done: int = 0
     skipped: int = 0
     failed: dict[Path, str] = field(default_factory=dict)
@@ -30,7 +31,7 @@ class Tally:
 
     @property
     def elapsed(self) -> float:
-        return time.monotonic() - self.began
+        return (self.ended or time.monotonic()) - self.began
 
     @property
     def audio_seconds(self) -> float:

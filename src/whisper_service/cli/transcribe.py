@@ -235,6 +235,7 @@ async def _run(
                 left, client, wish, at_once=at_once, tally=tally, reporter=reporter
             )
         finally:
+            tally.ended = time.monotonic()
             reporter.close()
 
 
