@@ -10,7 +10,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from whisper_service.cli.console import ExitCode, give_up
-from whisper_service.cli.setting_groups import grouped_settings
+from whisper_service.cli.setting_groups import default_of, grouped_settings
 from whisper_service.settings import Settings, WrongSettingsError, load_settings, variable
 
 SERVE_HELP = """
@@ -78,7 +78,7 @@ def _as_options(message: str, options: dict[str, str | bool]) -> str:
 def _parameter(group: str, name: str, field: FieldInfo) -> inspect.Parameter:
     flag = option_name(name)
     is_switch = field.annotation is bool
-    default = _default_of(field)
+    default = default_of(field)
     option = typer.Option(
         f"{flag}/--no-{flag[2:]}" if is_switch else flag,
         help=f"{field.description}" + (f" Default: {default}." if default else ""),
@@ -88,15 +88,6 @@ def _parameter(group: str, name: str, field: FieldInfo) -> inspect.Parameter:
     )
     kind: Any = Annotated[(bool if is_switch else str) | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
-
-
-def _default_of(field: FieldInfo) -> str:
-    value = field.get_default(call_default_factory=True)
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    return "" if value in (None, {}) else str(value)
 
 
 def _metavar(field: FieldInfo) -> str:

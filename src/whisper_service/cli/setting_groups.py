@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 from pydantic.fields import FieldInfo
@@ -28,3 +30,17 @@ def grouped_settings() -> Iterator[tuple[str, str, FieldInfo]]:
     for name, field in Settings.model_fields.items():
         group = GROUPS.get(name, group)
         yield group, name, field
+
+
+def default_of(field: FieldInfo) -> str:
+    """A setting's default as its variable would have it; empty: it is unset."""
+    value = field.get_default(call_default_factory=True)
+    if value is None:
+        return ""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    if isinstance(value, dict | bool):
+        return json.dumps(value)
+    if isinstance(value, Path) and value.is_relative_to(Path.home()):
+        return f"~/{value.relative_to(Path.home())}"
+    return str(value)

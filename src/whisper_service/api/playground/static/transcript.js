@@ -2,6 +2,7 @@
 
 import { clock, spoken } from "./clock.js";
 
+const LONG = 200; // segments
 const UNSURE = 0.6;
 const DOUBTFUL = Math.exp(-1); // where Whisper itself would rather try again
 
@@ -29,6 +30,7 @@ export class TranscriptView {
     if (arriving) row.element.classList.add("arriving");
     this.#rows.push(row);
     this.#list.append(row.element);
+    this.#measure();
   }
 
   /** The segments again, as the whole answer has them. */
@@ -41,6 +43,11 @@ export class TranscriptView {
       fragment.append(row.element);
     }
     this.#list.append(fragment);
+    this.#measure();
+  }
+
+  #measure() {
+    this.#list.classList.toggle("long", this.#rows.length > LONG);
   }
 
   /** Marks what is said at a time; `follow`: and brings it into sight. */
