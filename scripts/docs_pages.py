@@ -134,7 +134,8 @@ def _type(field: Schema) -> str:
     bounds = [
         f"{sign} {field[name]}"
         for name, sign in (
-            ("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("maxLength", "length ≤"),
+            ("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"),
+            ("maxLength", "length ≤"),
         )
         if name in field
     ]  # fmt: skip
