@@ -10,7 +10,7 @@ import sys
 
 def main() -> int:
     """Runs the service; the exit code."""
-    from whisper_service.cli.serve import run_service
+    from whisper_service.cli.start import start_service
     from whisper_service.settings import WrongSettingsError, load_settings
 
     try:
@@ -18,7 +18,7 @@ def main() -> int:
     except WrongSettingsError as error:
         print(f"whisper-service cannot start:\n{error}", file=sys.stderr)  # noqa: T201
         return 2
-    return run_service(settings)
+    return start_service(settings)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from pydantic.fields import FieldInfo
 
 from whisper_service.cli.console import ExitCode, give_up
 from whisper_service.cli.setting_groups import default_of, grouped_settings
-from whisper_service.settings import Settings, WrongSettingsError, load_settings, variable
+from whisper_service.cli.start import start_service
+from whisper_service.settings import WrongSettingsError, load_settings, variable
 
 SERVE_HELP = """
 Serve the OpenAI transcription API until told to stop.
@@ -47,25 +48,7 @@ def serve(**given: str | bool | None) -> None:
         raise give_up(
             f"cannot start:\n{_as_options(str(error), options)}", ExitCode.USAGE
         ) from None
-    raise typer.Exit(run_service(settings))
-
-
-def run_service(settings: Settings) -> int:
-    """Serves until told to stop; the exit code."""
-    from whisper_service.logs import configure_logging
-
-    configure_logging(settings.log_level)
-
-    from whisper_service.checkpoints.embedded import EmbeddedModelError
-    from whisper_service.engine.profiles import UnsuitableDeviceError
-    from whisper_service.server import run
-    from whisper_service.whisper.vocabulary import UnsuitableCheckpointError
-
-    try:
-        return run(settings)
-    except (EmbeddedModelError, UnsuitableDeviceError, UnsuitableCheckpointError) as error:
-        give_up(f"cannot start: {error}", ExitCode.USAGE)
-        return ExitCode.USAGE
+    raise typer.Exit(start_service(settings))
 
 
 def _as_options(message: str, options: dict[str, str | bool]) -> str:

@@ -21,7 +21,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
         monkeypatch.setenv(variable(name), "")
     monkeypatch.chdir("/")
     seen: list[Settings] = []
-    monkeypatch.setattr(serving, "run_service", lambda settings: seen.append(settings) or 7)
+    monkeypatch.setattr(serving, "start_service", lambda settings: seen.append(settings) or 7)
     return seen
 
 
