@@ -1,10 +1,10 @@
-# The whole vocabulary: install, demo, serve, test, check, bench.
+# The whole vocabulary: install, demo, serve, test, check, bench, docs.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo serve test check bench
+.PHONY: install demo serve test check bench docs
 
 install: $(INSTALLED) ## Everything into .venv; does nothing when it is up to date.
 
@@ -32,3 +32,7 @@ check: install ## Lint, types, unit tests: under a minute.
 
 bench: install ## Speed beside faster-whisper's, in one run.
 	@$(BIN)/python scripts/bench.py
+
+docs: install ## The documentation site, into build/docs; warnings are errors.
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "build/docs/index.html"

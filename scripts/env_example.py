@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
-from pathlib import Path
 
-from pydantic.fields import FieldInfo
-
+from whisper_service.cli.setting_groups import default_of
 from whisper_service.settings import Settings, variable
 
 HEADER = """\
 # Every setting of whisper-service. Copy this file to .env and take the # away where you want
 # something else; what is commented out is the default.
 """
-
-
-def default_of(field: FieldInfo) -> str:
-    value = field.get_default(call_default_factory=True)
-    if value is None:
-        return ""
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    if isinstance(value, dict | bool):
-        return json.dumps(value)
-    if isinstance(value, Path) and value.is_relative_to(Path.home()):
-        return f"~/{value.relative_to(Path.home())}"
-    return str(value)
 
 
 def render() -> str:

@@ -1,4 +1,4 @@
-"""`python -m whisper_service` and `whisper-service`: serve until told to stop.
+"""`python -m whisper_service`: serve until told to stop, as the environment says.
 
 vLLM starts its processes by importing this module again: nothing may happen on import.
 """
@@ -10,6 +10,7 @@ import sys
 
 def main() -> int:
     """Runs the service; the exit code."""
+    from whisper_service.cli.start import start_service
     from whisper_service.settings import WrongSettingsError, load_settings
 
     try:
@@ -17,21 +18,7 @@ def main() -> int:
     except WrongSettingsError as error:
         print(f"whisper-service cannot start:\n{error}", file=sys.stderr)  # noqa: T201
         return 2
-
-    from whisper_service.logs import configure_logging
-
-    configure_logging(settings.log_level)
-
-    from whisper_service.checkpoints.embedded import EmbeddedModelError
-    from whisper_service.engine.profiles import UnsuitableDeviceError
-    from whisper_service.server import run
-    from whisper_service.whisper.vocabulary import UnsuitableCheckpointError
-
-    try:
-        return run(settings)
-    except (EmbeddedModelError, UnsuitableDeviceError, UnsuitableCheckpointError) as error:
-        print(f"whisper-service cannot start: {error}", file=sys.stderr)  # noqa: T201
-        return 2
+    return start_service(settings)
 
 
 if __name__ == "__main__":

@@ -85,6 +85,13 @@ class Settings(BaseSettings):
             "this installation but its limits, and a browser cannot send a key for a page."
         ),
     )
+    playground: bool = Field(
+        default=True,
+        description=(
+            "Whether there is a page at / to try the service with. It does not need a key; what "
+            "it asks of the API does, where keys are set."
+        ),
+    )
 
     # Model
     model: str | None = Field(

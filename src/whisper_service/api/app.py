@@ -16,6 +16,7 @@ from whisper_service.api.errors import install_error_handlers
 from whisper_service.api.failures import FailureMiddleware
 from whisper_service.api.keys import KeyRing
 from whisper_service.api.openapi import DESCRIPTION, complete
+from whisper_service.api.playground import routes as playground
 from whisper_service.api.request_id import RequestIdMiddleware
 from whisper_service.service.contract import Transcriber
 from whisper_service.settings import Settings
@@ -55,6 +56,7 @@ def create_app(
         app.include_router(router, prefix=ALIAS, include_in_schema=False)
     app.include_router(health.router)
     app.include_router(docs.router)
+    app.include_router(playground.router)
 
     install_error_handlers(app)
     # The last one added is the outermost: the id is there for the log line, the log line for a 500.

@@ -92,6 +92,11 @@ MODELS = {
 }
 
 
+def prepared_folder(key: str, cache_dir: Path) -> Path:
+    """Where the checkpoint that `key` names is kept, or would be."""
+    return cache_dir.expanduser() / "models" / f"{MODELS[key].name}-{_FORMAT}"
+
+
 def prepare(key: str, cache_dir: Path) -> Path:
     """The folder of the checkpoint that `key` names, made on first use and verified on each.
 
@@ -102,7 +107,7 @@ def prepare(key: str, cache_dir: Path) -> Path:
             the cache cannot be written.
     """
     model = MODELS[key]
-    folder = cache_dir.expanduser() / "models" / f"{model.name}-{_FORMAT}"
+    folder = prepared_folder(key, cache_dir)
     if is_intact(folder):  # also where nothing can be written, as in a read-only container
         return folder
     try:

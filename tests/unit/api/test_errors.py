@@ -69,7 +69,7 @@ async def test_an_unexpected_failure_tells_the_log_and_not_the_caller(
     ("method", "path", "status", "code"),
     [
         ("GET", "/nowhere", 404, "route_not_found"),
-        ("GET", "/", 404, "route_not_found"),
+        ("GET", "/index.html", 404, "route_not_found"),
         ("POST", "/v1/audio/transcriptions/", 404, "route_not_found"),
         ("POST", "/v1/audio/speech", 404, "route_not_found"),
         ("GET", "/v1/audio/transcriptions", 405, "method_not_allowed"),

@@ -1,0 +1,1 @@
+"""The command line `whisper-service`. Importing it imports neither vLLM nor NumPy."""
