@@ -6,6 +6,7 @@ out of the command line itself.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
@@ -77,7 +78,7 @@ def api_page(document: Schema) -> Iterator[str]:
         if schema.get("type") == "object" and not name.endswith("Form"):
             yield f"\n### {name}\n"
             yield schema.get("description", "") + "\n"
-            yield from _fields(schema)
+            yield from _fields(schema, schemas)
 
 
 def _operation(title: str, operation: Schema, schemas: Schema) -> Iterator[str]:
@@ -86,7 +87,7 @@ def _operation(title: str, operation: Schema, schemas: Schema) -> Iterator[str]:
     body = operation.get("requestBody", {}).get("content", {}).get("multipart/form-data")
     if body:
         yield "A multipart form:\n"
-        yield from _fields(_resolve(body["schema"], schemas))
+        yield from _fields(_resolve(body["schema"], schemas), schemas)
     yield "\n| status | |\n| --- | --- |"
     for status, response in operation["responses"].items():
         yield _row(status, _response(response))
@@ -109,26 +110,30 @@ def _references(schema: Schema) -> Iterator[str]:
         yield from _references(each)
 
 
-def _fields(schema: Schema) -> Iterator[str]:
+def _fields(schema: Schema, schemas: Schema) -> Iterator[str]:
     yield "| field | type | default | |\n| --- | --- | --- | --- |"
     required = schema.get("required", ())
     for name, field in schema.get("properties", {}).items():
         default = "required" if name in required and "default" not in field else ""
         if "default" in field:
-            default = f"`{field['default']}`" if field["default"] not in ("", []) else ""
-        yield _row(f"`{name}`", _type(field), default, field.get("description", ""))
+            empty = field["default"] in ("", [])
+            default = "" if empty else f"`{json.dumps(field['default'])}`"
+        yield _row(f"`{name}`", _type(field, schemas), default, field.get("description", ""))
 
 
-def _type(field: Schema) -> str:
+def _type(field: Schema, schemas: Schema) -> str:
     if "$ref" in field:
-        return str(field["$ref"].rpartition("/")[2])
+        name = str(field["$ref"].rpartition("/")[2])
+        if "enum" in schemas[name]:
+            return _type(schemas[name], schemas)
+        return f"[{name}](#{name.lower()})"
     if "enum" in field or "const" in field:
         return ", ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))
     alternatives = field.get("anyOf") or field.get("oneOf") or ()
     if alternatives:
-        return " or ".join(_type(each) for each in alternatives)
+        return " or ".join(_type(each, schemas) for each in alternatives)
     if field.get("type") == "array":
-        return f"list of {_type(field.get('items', {}))}"
+        return f"list of {_type(field.get('items', {}), schemas)}"
     if field.get("format") == "binary":
         return "file"
     bounds = [

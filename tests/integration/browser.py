@@ -1,4 +1,4 @@
-"""A real Chromium for the tests of the page; they are skipped where there is none."""
+"""A real Chromium for the tests of the page; they are skipped where none can be had."""
 
 from __future__ import annotations
 
@@ -11,33 +11,36 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.integration.packed_chromium import packed_chromium
+
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WAIT = 120_000  # milliseconds; the engine may be busy with others
 
 
-def find_chromium() -> str | None:
-    """CHROMIUM, else one that is installed, else the one that playwright has downloaded."""
+def find_chromium(cache: Path) -> tuple[str, dict[str, str]]:
+    """CHROMIUM, else one that is installed, else one that npm has; and its environment."""
     named = os.environ.get("CHROMIUM")
     found = named or next(filter(None, map(shutil.which, _NAMES)), None)
     if found:
-        return found
-    with sync_playwright() as playwright:
-        own = playwright.chromium.executable_path
-    return own if Path(own).exists() else None
+        return found, dict(os.environ)
+    packed = packed_chromium(cache)
+    if packed is None:
+        pytest.skip(
+            "there is no Chromium, and npm could not fetch one: `apt-get install chromium`, or "
+            "CHROMIUM=/path/to/one"
+        )
+    return packed
 
 
 @contextmanager
-def chromium(*arguments: str) -> Iterator[Browser]:
-    path = find_chromium()
-    if path is None:
-        pytest.skip(
-            "no Chromium is installed: `apt-get install chromium`, `playwright install chromium`, "
-            "or CHROMIUM=/path/to/one"
-        )
+def chromium(cache: Path, *arguments: str) -> Iterator[Browser]:
+    path, environment = find_chromium(cache)
     with sync_playwright() as playwright:
         # Inside a container its own sandbox cannot be set up; it loads pages of this machine only.
         browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--mute-audio", *arguments]
+            executable_path=path,
+            env=environment,
+            args=["--no-sandbox", "--mute-audio", *arguments],
         )
         try:
             yield browser

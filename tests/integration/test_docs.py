@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import venv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tests.integration.conftest import Server, free_port
 DOCS = Path(__file__).parents[2] / "docs"
 URL = "http://127.0.0.1:8000"
 # Not run: what installs and serves (`make demo` does it), what is configuration of others.
+OTHERS = ("litellm==1.106.2", "langchain-core==1.7.2")
 NOT_RUN = {"console", "text", "yaml", ""}
 
 
@@ -61,22 +63,37 @@ def folder(tmp_path: Path, clips: dict[str, Clip]) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def others(tmp_path_factory: pytest.TempPathFactory) -> str | None:
+    """A Python with other people's clients, which do not agree with our own SDK's version."""
+    folder = tmp_path_factory.mktemp("others")
+    venv.create(folder, with_pip=True)
+    python = str(folder / "bin" / "python")
+    options = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", *OTHERS)
+    installed = subprocess.run([python, *options], capture_output=True, timeout=300, check=False)
+    return python if installed.returncode == 0 else None
+
+
 def packages_of(code: str) -> set[str]:
     return set(re.findall(r"^(?:from|import) (\w+)", code, re.MULTILINE))
 
 
 @pytest.mark.parametrize("block", RUN, ids=str)
-def test_the_example_works(server: Server, folder: Path, block: Block) -> None:
+def test_the_example_works(
+    server: Server, folder: Path, block: Block, request: pytest.FixtureRequest
+) -> None:
     code = block.code.replace(URL, server.url)
     match block.language:
         case "bash":
             command = ["bash", "-eo", "pipefail", "-c", code]
         case "python":
-            missing = {name for name in packages_of(code) if importlib.util.find_spec(name) is None}
-            if missing:
+            python = sys.executable
+            if any(importlib.util.find_spec(name) is None for name in packages_of(code)):
                 compile(code, str(block), "exec")
-                pytest.skip(f"{', '.join(missing)}: not installed; the example was compiled only")
-            command = [sys.executable, "-c", code]
+                python = request.getfixturevalue("others")
+                if python is None:
+                    pytest.skip(f"{', '.join(OTHERS)} cannot be had; the example was compiled only")
+            command = [python, "-c", code]
         case "javascript":
             run_with_node(code, folder)
             return

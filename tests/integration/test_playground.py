@@ -57,8 +57,10 @@ def spoken(tmp_path_factory: pytest.TempPathFactory, clips: dict[str, Clip]) -> 
 
 
 @pytest.fixture(scope="module")
-def browser(spoken: Path) -> Iterator[Browser]:
+def browser(spoken: Path, pytestconfig: pytest.Config) -> Iterator[Browser]:
+    assert pytestconfig.cache
     with chromium(
+        pytestconfig.cache.mkdir("chromium"),
         "--use-fake-ui-for-media-stream",
         "--use-fake-device-for-media-stream",
         f"--use-file-for-fake-audio-capture={spoken}",

@@ -14,6 +14,7 @@ import httpx
 _ATTEMPTS: Final = 8  # with waits of at most 30 s between them: two minutes
 _LONGEST_WAIT: Final = 30.0
 _AGAIN: Final = frozenset({429, 502, 503})  # it did nothing: busy, or not there yet
+_PASSING: Final = frozenset({"overloaded", "not_ready", "engine_dead"})  # the same, in a stream
 _TIMEOUT: Final = httpx.Timeout(30.0, read=1900.0, write=120.0)  # the service itself ends at 1800
 
 _Result = TypeVar("_Result")
@@ -137,6 +138,8 @@ class ServiceClient:
                     _check(answer.status_code, content, answer.headers)
                     return dict(json.loads(content))
                 return await _assemble(answer, heard)
+            except (ValueError, KeyError, TypeError) as error:
+                raise RefusedError(f"the answer is not one of this service's: {error!r}") from error
             finally:
                 await answer.aclose()
 
@@ -196,7 +199,8 @@ async def _assemble(answer: httpx.Response, heard: Callable[[float], None]) -> d
     segments: list[dict[str, Any]] = []
     async for event in _events(answer):
         if "error" in event:
-            raise RefusedError(str(event["error"].get("message")))
+            message, code = event["error"]["message"], event["error"]["code"]
+            raise _LaterError(message, None) if code in _PASSING else RefusedError(message)
         match event.pop("type", None):
             case "transcript.text.segment":
                 segments.append(event)

@@ -159,6 +159,8 @@ def service(
 ) -> Iterator[Access]:
     """The service that is running, or one of our own for as long as this lasts."""
     if url is not None:
+        if not url.startswith(("http://", "https://")):
+            raise typer.BadParameter(f"{url!r} has no http:// or https://", param_hint="--url")
         yield Access(url, key or "")
         return
     with own_service(settings | ({"WHISPER_MODEL": model} if model else {})) as access:

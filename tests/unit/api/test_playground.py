@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import zipfile
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -118,3 +122,14 @@ async def test_the_page_opens_without_a_key_and_says_that_one_is_needed(
 
 def test_every_file_of_the_folder_has_a_type_to_be_served_with() -> None:
     assert sorted(routes._FILES) == NAMES
+
+
+@pytest.mark.slow
+def test_the_page_is_in_the_wheel(tmp_path: Path) -> None:
+    root = Path(__file__).parents[3]
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=root, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {Path(name).name for name in archive.namelist() if "playground/static/" in name}
+    assert packed == set(NAMES)

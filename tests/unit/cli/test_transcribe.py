@@ -16,6 +16,7 @@ from tests.unit.cli.conftest import Command, Running
 from whisper_service.api.keys import KeyRing
 from whisper_service.domain import Task
 from whisper_service.errors import Fault, ServiceError
+from whisper_service.formats.events import EventWriter, TranscriptTextDelta
 
 ALL = ("-f", "txt,srt,vtt,json")
 
@@ -140,6 +141,52 @@ def test_a_busy_service_is_asked_again(
     assert len(picky.tries) == 4
 
 
+@dataclass
+class Breaking(Double):
+    """Fails after its first segment, once for each fault."""
+
+    faults: list[Fault] = field(default_factory=lambda: [Fault.ENGINE_DEAD])
+
+    async def transcribe(self, audio: Any, *arguments: Any) -> Any:
+        self.failure = ServiceError(self.faults.pop(), "It broke.") if self.faults else None
+        return await super().transcribe(audio, *arguments)
+
+
+def test_a_stream_that_breaks_is_asked_for_again(
+    command: Command, service: Running, recordings: Path
+) -> None:
+    service.app.state.transcriber = breaking = Breaking()
+    result = command("transcribe", recordings / "one.wav", "--url", service.url)
+    assert result.exit_code == 0, result.stderr
+    assert len(breaking.asked) == 2
+    assert (recordings / "one.txt").read_text() == "Hello, world.\n"
+
+
+def test_a_stream_that_fails_for_good_fails(
+    command: Command, service: Running, recordings: Path
+) -> None:
+    service.app.state.transcriber = breaking = Breaking(faults=[Fault.TIMED_OUT])
+    result = command("transcribe", recordings / "one.wav", "--url", service.url)
+    assert (result.exit_code, len(breaking.asked)) == (1, 1)
+    assert "It broke." in result.stderr
+    assert written(recordings) == set()
+
+
+def test_another_server_is_told_from_this_service(
+    command: Command, service: Running, recordings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def another(self: object, transcript: object) -> TranscriptTextDelta:
+        return TranscriptTextDelta(delta="x")
+
+    monkeypatch.setattr(EventWriter, "done", another)
+    monkeypatch.setattr(
+        TranscriptTextDelta, "to_json", lambda _: b'{"type": "transcript.text.done"}'
+    )
+    result = command("transcribe", recordings / "one.wav", "--url", service.url)
+    assert result.exit_code == 1
+    assert "not one of this service's" in result.stderr
+
+
 def test_a_service_that_stays_busy_is_given_up(
     command: Command, service: Running, recordings: Path
 ) -> None:
@@ -210,6 +257,7 @@ def test_standard_input_may_go_to_files(command: Command, service: Running, tmp_
         (["nowhere.wav"], "does not exist"),
         ([".", "-f", "docx"], "there are txt, srt, vtt, json"),
         (["empty"], "no recording"),
+        (["talk.wav", "--url", "localhost:8000"], "has no http://"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(
@@ -222,7 +270,9 @@ def test_what_cannot_be_meant_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
-    result = command("transcribe", *arguments, "--url", service.url, input=b"RIFF")
+    (tmp_path / "talk.wav").write_bytes(b"RIFF")
+    monkeypatch.setenv("WHISPER_URL", service.url)
+    result = command("transcribe", *arguments, input=b"RIFF")
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.replace("│", " ").split())
 
