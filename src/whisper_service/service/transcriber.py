@@ -86,6 +86,11 @@ class TranscriptionService:
     def engine_is_dead(self) -> bool:
         return self._engine.is_dead
 
+    @property
+    def accepted_windows(self) -> int:
+        """Windows of the requests that were let in, those that wait included."""
+        return self._admission.queue.used
+
     async def start(self) -> EngineFacts:
         """Starts the engine and tells what it became; then requests are taken."""
         facts = await self._engine.start()
