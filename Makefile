@@ -1,10 +1,11 @@
-# The whole vocabulary: install, demo, serve, test, check, bench.
+# The whole vocabulary: install, demo, serve, test, check, bench; and image-test, cluster-test, which
+# need what a bare machine has not.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo serve test check bench
+.PHONY: install demo serve test check bench image-test cluster-test
 
 install: $(INSTALLED) ## Everything into .venv; does nothing when it is up to date.
 
@@ -32,3 +33,14 @@ check: install ## Lint, types, unit tests: under a minute.
 
 bench: install ## Speed beside faster-whisper's, in one run.
 	@$(BIN)/python scripts/bench.py
+
+ENGINE ?= podman
+IMAGE ?= localhost/whisper-service:cpu
+RUN_ARGUMENTS ?=
+image-test: install ## Runs the built CPU image confined: start, transcribe, drain.
+	@$(BIN)/python scripts/image_test.py --engine "$(ENGINE)" --image $(IMAGE) \
+		--run-arguments="$(RUN_ARGUMENTS)"
+
+cluster-test: install ## Two replicas under Ray Serve: one is killed, all are updated. Needs 10 GB.
+	@$(BIN)/python -c "import ray" 2>/dev/null || $(BIN)/python -m pip install --quiet -e ".[ray]"
+	@$(BIN)/python scripts/cluster_test.py

@@ -34,7 +34,7 @@ def deployment(config: dict[str, Any]) -> dict[str, Any]:
 def test_ray_serve_accepts_the_configuration(config: dict[str, Any]) -> None:
     schema = pytest.importorskip("ray.serve.schema", reason="the extra `ray` is not installed")
     schema.ServeDeploySchema.model_validate(config)
-    wrong = config | {"aplications": []}
+    wrong = config | {"http_options": {"port": "eight thousand"}}
     with pytest.raises(ValueError):
         schema.ServeDeploySchema.model_validate(wrong)
 
