@@ -49,7 +49,7 @@ def build_service(settings: Settings) -> TranscriptionService:
         EmbeddedModelError: the embedded model cannot be had.
         UnsuitableCheckpointError: the model is no Whisper.
     """
-    profile = _with_settings(choose(settings.profile, detect_device()), settings)
+    profile = with_settings(choose(settings.profile, detect_device()), settings)
     name = settings.model or profile.default_model
     logger.info("profile %s, model %s", profile.name, name)
     model = resolve_model(name, settings.cache_dir)
@@ -76,7 +76,8 @@ def build_service(settings: Settings) -> TranscriptionService:
     )
 
 
-def _with_settings(profile: Profile, settings: Settings) -> Profile:
+def with_settings(profile: Profile, settings: Settings) -> Profile:
+    """The profile with what the operator wants otherwise."""
     arguments = dict(profile.engine_args)
     if settings.max_windows_in_flight is not None:
         arguments["max_num_seqs"] = settings.max_windows_in_flight
