@@ -1,10 +1,11 @@
-# The whole vocabulary: install, demo, serve, test, check, bench, docs.
+# The whole vocabulary: install, demo, serve, test, check, bench, docs; and image-test, cluster-test,
+# which need what a bare machine has not.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo serve test check bench docs
+.PHONY: install demo serve test check bench docs image-test cluster-test
 
 install: $(INSTALLED) ## Everything into .venv; does nothing when it is up to date.
 
@@ -36,3 +37,14 @@ bench: install ## Speed beside faster-whisper's, in one run.
 docs: install ## The documentation site, into build/docs; warnings are errors.
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "build/docs/index.html"
+
+ENGINE ?= podman
+IMAGE ?= localhost/whisper-service:cpu
+RUN_ARGUMENTS ?=
+image-test: install ## Runs the built CPU image confined: start, transcribe, drain.
+	@$(BIN)/python scripts/image_test.py --engine "$(ENGINE)" --image $(IMAGE) \
+		--run-arguments="$(RUN_ARGUMENTS)"
+
+cluster-test: install ## Two replicas under Ray Serve: one is killed, all are updated. Needs 10 GB.
+	@$(BIN)/python -c "import ray" 2>/dev/null || $(BIN)/python -m pip install --quiet -e ".[ray]"
+	@$(BIN)/python scripts/cluster_test.py

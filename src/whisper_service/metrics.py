@@ -5,7 +5,16 @@ Every label has a closed set of values, so that no client can make a series grow
 
 from __future__ import annotations
 
+from typing import Final
+
 from prometheus_client import Counter, Gauge, Histogram, Info
+
+from whisper_service.errors import Fault
+
+# Where a series may be seen before its first event: rates then begin at 0, and no panel is empty.
+_FAULTS: Final = tuple(fault.name.lower() for fault in Fault)
+_REQUEST_BUCKETS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
+_STAGE_BUCKETS: Final = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
 
 REQUESTS = Counter(
     "whisper_requests_total",
@@ -16,20 +25,46 @@ REQUEST_SECONDS = Histogram(
     "whisper_request_duration_seconds",
     "Time from a request's first byte to its answer's last, by route.",
     ["route"],
-    buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800),
+    buckets=_REQUEST_BUCKETS,
 )
 REQUESTS_IN_FLIGHT = Gauge(
     "whisper_requests_in_flight",
     "Requests that have begun and are not answered yet.",
 )
-AUDIO_SECONDS = Counter(
-    "whisper_audio_seconds_total",
-    "Seconds of audio transcribed or translated, by task.",
+AUDIO_RECEIVED_SECONDS = Counter(
+    "whisper_audio_received_seconds_total",
+    "Seconds of audio in uploads that were accepted and decoded, by task.",
     ["task"],
+)
+AUDIO_SPEECH_SECONDS = Counter(
+    "whisper_audio_speech_seconds_total",
+    "Seconds of audio that were left for the engine once silence was taken out, by task.",
+    ["task"],
+)
+AUDIO_SECONDS = Counter(
+    "whisper_audio_transcribed_seconds_total",
+    "Seconds of audio whose transcript or translation was completed, by task.",
+    ["task"],
+)
+REALTIME_FACTOR = Histogram(
+    "whisper_request_realtime_factor",
+    "Seconds of audio that a completed request got through for each second that it took, from its "
+    "upload's last byte to its text.",
+    buckets=(0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
+)
+UPLOAD_BYTES = Counter(
+    "whisper_upload_received_bytes_total",
+    "Bytes of transcription and translation requests' bodies, refused ones included.",
 )
 UPLOADS_REFUSED = Counter(
     "whisper_uploads_refused_total",
-    "Transcription and translation requests that were refused, by fault.",
+    "Transcription and translation requests that failed or were refused, by fault; not those that "
+    "were refused before any of their body was read.",
+    ["reason"],
+)
+UPLOADS_REFUSED_BYTES = Counter(
+    "whisper_uploads_refused_bytes_total",
+    "Bytes that were received of requests that failed or were refused, by fault.",
     ["reason"],
 )
 FIRST_DELTA_SECONDS = Histogram(
@@ -39,9 +74,20 @@ FIRST_DELTA_SECONDS = Histogram(
 )
 STAGE_SECONDS = Histogram(
     "whisper_stage_duration_seconds",
-    "Time that a request spends in a stage.",
+    "Time that a request spends in a stage: receive, decode_queue, decode, vad, queue, generate, "
+    "align, format.",
     ["stage"],
-    buckets=(0.005, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800),
+    buckets=_STAGE_BUCKETS,
+)
+WINDOW_WAIT_SECONDS = Histogram(
+    "whisper_window_wait_seconds",
+    "Time that a window waits for its place in the engine.",
+    buckets=_STAGE_BUCKETS,
+)
+WINDOW_SECONDS = Histogram(
+    "whisper_window_duration_seconds",
+    "Time that the engine has a window, retries included.",
+    buckets=_STAGE_BUCKETS,
 )
 DECODERS_ENDED = Counter(
     "whisper_decoders_ended_total",
@@ -50,7 +96,8 @@ DECODERS_ENDED = Counter(
 )
 WINDOWS = Counter(
     "whisper_windows_total",
-    "Windows of at most 30 s that were decoded: `text`, `silence`, or `doubted` after all retries.",
+    "Windows of at most 30 s that were decoded: `text`, `silence` that is dropped, `doubted` after "
+    "all retries, or `split` because of a repetitive text.",
     ["outcome"],
 )
 WINDOW_RETRIES = Counter(
@@ -79,3 +126,20 @@ REFUSED = Counter(
 )
 READY = Gauge("whisper_ready", "1 while the service takes requests, else 0.")
 ENGINE_INFO = Info("whisper_engine", "What the engine resolved its arguments to.")
+
+for _task in ("transcribe", "translate"):
+    for _counter in (AUDIO_RECEIVED_SECONDS, AUDIO_SPEECH_SECONDS, AUDIO_SECONDS):
+        _counter.labels(_task)
+for _stage in ("receive", "decode_queue", "decode", "vad", "queue", "generate", "align", "format"):
+    STAGE_SECONDS.labels(_stage)
+for _fault in _FAULTS:
+    UPLOADS_REFUSED.labels(_fault)
+    UPLOADS_REFUSED_BYTES.labels(_fault)
+for _reason in ("compression_ratio", "logprob", "prompt"):
+    WINDOW_RETRIES.labels(_reason)
+for _outcome in ("text", "silence", "doubted", "split"):
+    WINDOWS.labels(_outcome)
+for _reason in ("key", "state", "connections", "queue", "uploads"):
+    REFUSED.labels(_reason)
+for _reason in ("crash", "timeout", "cancelled"):
+    DECODERS_ENDED.labels(_reason)

@@ -31,6 +31,7 @@ from whisper_service.service.admission import Admission
 from whisper_service.service.recording import RecordingReader
 from whisper_service.service.transcriber import TranscriptionService
 from whisper_service.settings import Settings
+from whisper_service.telemetry.tracing import configure_tracing, stop_tracing
 from whisper_service.whisper.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def build_service(settings: Settings) -> TranscriptionService:
         EmbeddedModelError: the embedded model cannot be had.
         UnsuitableCheckpointError: the model is no Whisper.
     """
-    profile = _with_limits(choose(settings.profile, detect_device()), settings)
+    profile = with_settings(choose(settings.profile, detect_device()), settings)
     name = settings.model or profile.default_model
     logger.info("profile %s, model %s", profile.name, name)
     model = resolve_model(name, settings.cache_dir)
@@ -76,10 +77,15 @@ def build_service(settings: Settings) -> TranscriptionService:
     )
 
 
-def _with_limits(profile: Profile, settings: Settings) -> Profile:
-    if settings.max_windows_in_flight is None:
-        return profile
-    arguments = {**profile.engine_args, "max_num_seqs": settings.max_windows_in_flight}
+def with_settings(profile: Profile, settings: Settings) -> Profile:
+    """The profile with what the operator wants otherwise."""
+    arguments = dict(profile.engine_args)
+    if settings.max_windows_in_flight is not None:
+        arguments["max_num_seqs"] = settings.max_windows_in_flight
+    if settings.data_parallel_size > 1:
+        arguments["data_parallel_size"] = settings.data_parallel_size
+    if settings.traces_endpoint:
+        arguments["otlp_traces_endpoint"] = settings.traces_endpoint
     return replace(profile, engine_args=arguments)
 
 
@@ -172,6 +178,8 @@ def _end_at_once() -> None:
 def run(settings: Settings) -> int:
     """Serves until told to stop. The process's exit code: not 0 where the engine failed."""
     warn_of_open_doors(settings)
+    if settings.traces_endpoint:
+        configure_tracing(settings.traces_endpoint)
     service = build_service(settings)
 
     @asynccontextmanager
@@ -184,6 +192,7 @@ def run(settings: Settings) -> int:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
             await service.stop()
+            await asyncio.to_thread(stop_tracing)
             logger.info("stopped")
 
     config = server_config(create_app(settings, service, lifespan=lifespan), settings)

@@ -55,6 +55,22 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="How much is logged."
     )
+    log_format: Literal["console", "json"] = Field(
+        default="console",
+        description="How it is logged: lines to read, or a JSON object a line for a log store.",
+    )
+    log_transcripts: bool = Field(
+        default=False,
+        description="Whether transcripts are logged. Whoever reads the log then reads them all.",
+    )
+    traces_endpoint: str | None = Field(
+        default=None,
+        description=(
+            "Where an OpenTelemetry collector takes traces over OTLP/HTTP, such as "
+            "http://collector:4318/v1/traces; the engine's spans go there too. Needs the extra "
+            "`otel`. Unset: no traces."
+        ),
+    )
 
     # Who may use it
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
@@ -118,9 +134,16 @@ class Settings(BaseSettings):
         default_factory=dict,
         description="JSON object of vLLM engine arguments that override the profile's.",
     )
+    data_parallel_size: PositiveInt = Field(
+        default=1,
+        description=(
+            "GPUs of this machine to use, each with a whole engine of its own among which the "
+            "windows are shared out."
+        ),
+    )
     max_windows_in_flight: PositiveInt | None = Field(
         default=None,
-        description="Windows of 30 s that the engine decodes together. Unset: by profile.",
+        description="Windows of 30 s that each engine decodes together. Unset: by profile.",
     )
     encoder_cache_windows: NonNegativeInt = Field(
         default=64,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -20,12 +22,14 @@ from whisper_service.api.openapi import form_body, speech_responses
 from whisper_service.api.options import read_request
 from whisper_service.api.upload import read_form
 from whisper_service.domain import Transcript
-from whisper_service.errors import ServiceError
 from whisper_service.formats.events import EventWriter
 from whisper_service.formats.formatter import format_transcript
 from whisper_service.service.admission import Permit
 from whisper_service.service.contract import Listener, Transcriber
 from whisper_service.settings import Settings
+from whisper_service.telemetry.record import Stage, stage
+
+log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/audio", tags=["audio"], dependencies=WORK_GATES)
 
@@ -70,33 +74,39 @@ async def _answer(
     permit: Permit,
 ) -> Response:
     times = settings.upload_timeout_seconds, settings.upload_idle_seconds
-    try:
-        async with read_form(request, _limits(settings), *times) as form:
-            fields = check_form(model, gather(form.fields))
-            asked = read_request(fields, transcriber.model, settings)
-            request.state.format = asked.response_format.value
+    async with read_form(request, _limits(settings), *times) as form:
+        fields = check_form(model, gather(form.fields))
+        asked = read_request(fields, transcriber.model, settings)
+        request.state.format = asked.response_format.value
 
-            async def work(listener: Listener | None = None) -> Transcript:
-                async with deadline(settings.request_timeout_seconds):
-                    transcript = await run_while_connected(
-                        request.receive,
-                        transcriber.transcribe(form.file, asked.options, permit, listener),
-                    )
-                metrics.AUDIO_SECONDS.labels(asked.options.task).inc(transcript.duration)
-                return transcript
+        async def work(listener: Listener | None = None) -> Transcript:
+            began = time.perf_counter()
+            async with deadline(settings.request_timeout_seconds):
+                transcript = await run_while_connected(
+                    request.receive,
+                    transcriber.transcribe(form.file, asked.options, permit, listener),
+                )
+            _count(transcript, time.perf_counter() - began)
+            if settings.log_transcripts:
+                log.info("transcript: %s", transcript.text)
+            return transcript
 
-            if asked.stream:
-                writer = EventWriter(asked.response_format, logprobs=asked.options.logprobs)
-                return await EventStream.begin(request, work, writer)
-            transcript = await work()
-    except ServiceError as error:
-        metrics.UPLOADS_REFUSED.labels(error.fault.name.lower()).inc()
-        raise
+        if asked.stream:
+            writer = EventWriter(asked.response_format, logprobs=asked.options.logprobs)
+            return await EventStream.begin(request, work, writer)
+        transcript = await work()
     # In a thread: hours of segments take long enough to be noticed by everybody else.
-    formatted = await asyncio.to_thread(
-        format_transcript, transcript, asked.response_format, granularities=asked.granularities
-    )
+    with stage(Stage.FORMAT):
+        formatted = await asyncio.to_thread(
+            format_transcript, transcript, asked.response_format, granularities=asked.granularities
+        )
     return Response(formatted.body, media_type=formatted.media_type)
+
+
+def _count(transcript: Transcript, seconds: float) -> None:
+    metrics.AUDIO_SECONDS.labels(transcript.task).inc(transcript.duration)
+    if seconds > 0:
+        metrics.REALTIME_FACTOR.observe(transcript.duration / seconds)
 
 
 def _limits(settings: Settings) -> FormLimits:

@@ -14,6 +14,8 @@ from typing import Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from whisper_service.api.access import count_refused_bytes
+
 
 @dataclass(frozen=True)
 class LingerLimits:
@@ -38,7 +40,8 @@ class LingeringClose:
         if scope["type"] == "http" and _has_body(Headers(scope=scope)):
             upload = _Upload(receive, send)
             await self._app(scope, upload.receive, upload.send)
-            await upload.linger(self._limits)
+            discarded = await upload.linger(self._limits)
+            count_refused_bytes(scope, discarded)
         else:
             await self._app(scope, receive, send)
 
@@ -55,6 +58,7 @@ class _Upload:
         self._send = send
         self._received = False  # to its end
         self._lingers = False
+        self._discarded = 0  # bytes
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -72,18 +76,19 @@ class _Upload:
             message = {**message, "more_body": True}  # the end would close the connection
         await self._send(message)
 
-    async def linger(self, limits: LingerLimits) -> None:
+    async def linger(self, limits: LingerLimits) -> int:
+        """Receives what still comes and throws it away; how many bytes that were."""
         if not self._lingers:
-            return
+            return 0
         try:
             async with asyncio.timeout(limits.seconds):
                 await self._discard(limits)
         except TimeoutError:
             pass
         await self._send(_END)
+        return self._discarded
 
     async def _discard(self, limits: LingerLimits) -> None:
-        discarded = 0
-        while not self._received and discarded < limits.bytes:
+        while not self._received and self._discarded < limits.bytes:
             async with asyncio.timeout(limits.idle_seconds):
-                discarded += len((await self.receive()).get("body", b""))
+                self._discarded += len((await self.receive()).get("body", b""))

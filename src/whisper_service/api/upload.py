@@ -15,6 +15,8 @@ from fastapi import Request
 from whisper_service.api.multipart import FormLimits, MultipartForm, boundary_of
 from whisper_service.api.refusals import FILE_FIELD, invalid, malformed, missing, too_large
 from whisper_service.errors import Fault, ServiceError
+from whisper_service.metrics import UPLOAD_BYTES
+from whisper_service.telemetry.record import Stage, current_record, stage
 
 T = TypeVar("T")
 
@@ -52,8 +54,9 @@ async def read_form(
 
     with SpooledTemporaryFile(max_size=SPOOL_BYTES) as file:
         try:
-            async with asyncio.timeout(timeout_seconds):
-                await _receive(request, form, file, body_limit, idle_seconds)
+            with stage(Stage.RECEIVE):
+                async with asyncio.timeout(timeout_seconds):
+                    await _receive(request, form, file, body_limit, idle_seconds)
         except TimeoutError:
             raise ServiceError(
                 Fault.UPLOAD_TOO_SLOW,
@@ -68,14 +71,15 @@ async def read_form(
 async def _receive(
     request: Request, form: MultipartForm, file: IO[bytes], body_limit: int, idle_seconds: float
 ) -> None:
-    received = 0
+    record = current_record()
     now = asyncio.get_running_loop().time
     async with asyncio.timeout(idle_seconds) as pause, aclosing(request.stream()) as stream:
         async for chunk in stream:
             pause.reschedule(now() + idle_seconds)
             # Counted here and not taken from the header, which may be missing or may lie.
-            received += len(chunk)
-            if received > body_limit:
+            record.upload_bytes += len(chunk)
+            UPLOAD_BYTES.inc(len(chunk))
+            if record.upload_bytes > body_limit:
                 raise too_large(body_limit - FORM_OVERHEAD)
             form.feed(chunk)
             if form.pending_file_bytes >= WRITE_BYTES:

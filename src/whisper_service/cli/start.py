@@ -11,15 +11,21 @@ def start_service(settings: Settings) -> int:
     """Serves until told to stop; the exit code."""
     from whisper_service.logs import configure_logging
 
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
 
     from whisper_service.checkpoints.embedded import EmbeddedModelError
     from whisper_service.engine.profiles import UnsuitableDeviceError
     from whisper_service.server import run
+    from whisper_service.telemetry.tracing import TracingUnavailableError
     from whisper_service.whisper.vocabulary import UnsuitableCheckpointError
 
     try:
         return run(settings)
-    except (EmbeddedModelError, UnsuitableDeviceError, UnsuitableCheckpointError) as error:
+    except (
+        EmbeddedModelError,
+        TracingUnavailableError,
+        UnsuitableCheckpointError,
+        UnsuitableDeviceError,
+    ) as error:
         print(f"whisper-service cannot start: {error}", file=sys.stderr)  # noqa: T201
         return 2

@@ -45,6 +45,7 @@ class DecodingRequest:
 
     key: names the window's samples; tries of the same window share it and so its features.
     language, task: tokens that are forced; NO_TOKEN for the language: the likeliest one.
+    trace_headers: of the trace that the engine goes on with; None: it is not traced.
     """
 
     samples: Samples
@@ -53,6 +54,7 @@ class DecodingRequest:
     task: int = NO_TOKEN
     temperature: float = 0.0
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
+    trace_headers: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         # The temperature is needed again where log-probabilities are read: it must be vLLM's.
@@ -304,7 +306,12 @@ class WhisperEngine:
             "multi_modal_uuids": {"audio": [request.key]},
         }
         inputs = {"encoder_prompt": audio, "decoder_prompt": {"prompt_token_ids": prompt}}
-        stream = self._llm.generate(inputs, parameters, request_id=uuid.uuid4().hex)
+        stream = self._llm.generate(
+            inputs,
+            parameters,
+            request_id=uuid.uuid4().hex,
+            trace_headers=request.trace_headers,
+        )
         try:
             async for result in stream:
                 yield result.outputs[0]

@@ -46,8 +46,9 @@ class Profile:
 
     @property
     def max_windows(self) -> int:
-        """Windows that the engine decodes together."""
-        return int(self.engine_args["max_num_seqs"])
+        """Windows that are decoded together, by all engines."""
+        engines = int(self.engine_args.get("data_parallel_size", 1))
+        return int(self.engine_args["max_num_seqs"]) * engines
 
 
 # What holds for Whisper on any device.

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, replace
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
 import numpy as np
 
@@ -18,9 +17,7 @@ from whisper_service.audio.isolated import IsolatedDecoder
 from whisper_service.audio.speech import SpeechDetector, spans_of_speech
 from whisper_service.audio.windows import pack, split_quietly
 from whisper_service.domain import SAMPLE_RATE, Samples, Span, SpeechOptions, Window
-from whisper_service.metrics import STAGE_SECONDS
-
-T = TypeVar("T")
+from whisper_service.telemetry.record import Stage, stage
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,13 +78,13 @@ class RecordingReader:
     def _read(
         self, upload: BinaryIO, speech: SpeechOptions | None, cancelled: Callable[[], bool]
     ) -> Recording:
-        samples = _timed("decode", lambda: self._decoder.decode(upload, self._limits, cancelled))
+        with stage(Stage.DECODE):
+            samples = self._decoder.decode(upload, self._limits, cancelled)
         duration = len(samples) / SAMPLE_RATE
         if speech is None:
             return Recording(duration, tuple(split_quietly(samples)))
-        probabilities = _timed(
-            "speech", lambda: self._detector.speech_probabilities(samples, cancelled)
-        )
+        with stage(Stage.VAD):
+            probabilities = self._detector.speech_probabilities(samples, cancelled)
         padded = spans_of_speech(probabilities, len(samples), speech)
         bare = replace(speech, prefix_padding_ms=0)
         voiced = spans_of_speech(probabilities, len(samples), bare)
@@ -97,11 +94,3 @@ class RecordingReader:
         """Ends what is being read, and the decoding processes."""
         self._decoder.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _timed(stage: str, work: Callable[[], T]) -> T:
-    began = time.perf_counter()
-    try:
-        return work()
-    finally:
-        STAGE_SECONDS.labels(stage=stage).observe(time.perf_counter() - began)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-import time
 from collections.abc import Hashable
+from contextlib import AsyncExitStack
 from typing import BinaryIO
 
 from whisper_service.domain import ModelCard, Transcript, TranscriptionOptions
@@ -14,8 +14,9 @@ from whisper_service.engine.decoding_rules import NO_TOKEN
 from whisper_service.engine.engine import EngineFacts, WhisperEngine
 from whisper_service.errors import Fault, ServiceError
 from whisper_service.metrics import (
+    AUDIO_RECEIVED_SECONDS,
+    AUDIO_SPEECH_SECONDS,
     READY,
-    STAGE_SECONDS,
     UPLOADS_HELD,
     WINDOWS_ACCEPTED,
     WINDOWS_ACCEPTED_LIMIT,
@@ -29,7 +30,9 @@ from whisper_service.service.fair_slots import FairSlots
 from whisper_service.service.parallel import ParallelTranscription, Piece
 from whisper_service.service.recording import Recording, RecordingReader
 from whisper_service.service.sequential import SequentialTranscription
+from whisper_service.service.timed_slots import TimedSlots
 from whisper_service.service.window_decoder import WindowDecoder
+from whisper_service.telemetry.record import Stage, current_record, stage
 from whisper_service.whisper.tokenizer import TextTokenizer
 from whisper_service.whisper.vocabulary import Vocabulary
 
@@ -82,6 +85,11 @@ class TranscriptionService:
     @property
     def engine_is_dead(self) -> bool:
         return self._engine.is_dead
+
+    @property
+    def accepted_windows(self) -> int:
+        """Windows of the requests that were let in, those that wait included."""
+        return self._admission.queue.used
 
     async def start(self) -> EngineFacts:
         """Starts the engine and tells what it became; then requests are taken."""
@@ -145,23 +153,21 @@ class TranscriptionService:
                 if listener is not None:
                     listener.heard(spoken)
 
-        began = time.perf_counter()
         if recording.windows:
-            slots = permit.slots(self._slots)
-            if options.condition_on_previous_text:
-                one_by_one = SequentialTranscription(decoder, self._vocabulary, slots, on_piece)
-                await one_by_one.run(recording.speech, language)
-            else:
-                at_once = ParallelTranscription(
-                    decoder,
-                    self._vocabulary,
-                    slots,
-                    self._language_threshold,
-                    on_piece,
-                    slow_start=listener is not None,
-                )
-                await at_once.run(recording.windows, language, recording.voiced)
-        STAGE_SECONDS.labels(stage="generate").observe(time.perf_counter() - began)
+            with TimedSlots(permit.slots(self._slots)) as slots:
+                if options.condition_on_previous_text:
+                    one_by_one = SequentialTranscription(decoder, self._vocabulary, slots, on_piece)
+                    await one_by_one.run(recording.speech, language)
+                else:
+                    at_once = ParallelTranscription(
+                        decoder,
+                        self._vocabulary,
+                        slots,
+                        self._language_threshold,
+                        on_piece,
+                        slow_start=listener is not None,
+                    )
+                    await at_once.run(recording.windows, language, recording.voiced)
         return assembly.transcript(
             task=options.task,
             language=options.language,
@@ -172,10 +178,17 @@ class TranscriptionService:
     async def _read(
         self, audio: BinaryIO, options: TranscriptionOptions, permit: Permit
     ) -> Recording:
-        async with permit.decoding(large=audio.seek(0, io.SEEK_END) > _SMALL_BYTES):
+        async with AsyncExitStack() as turn:
+            with stage(Stage.DECODE_QUEUE):
+                large = audio.seek(0, io.SEEK_END) > _SMALL_BYTES
+                await turn.enter_async_context(permit.decoding(large=large))
             recording = await self._reader.read(audio, options.speech)
         audio.close()  # its place on the disk is the next upload's
         permit.recorded(len(recording.windows))
+        current_record().audio_seconds = recording.duration
+        AUDIO_RECEIVED_SECONDS.labels(options.task).inc(recording.duration)
+        speech_seconds = sum(window.seconds for window in recording.windows)
+        AUDIO_SPEECH_SECONDS.labels(options.task).inc(speech_seconds)
         return recording
 
     def _language_token(self, options: TranscriptionOptions) -> int:

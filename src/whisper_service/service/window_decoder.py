@@ -17,7 +17,7 @@ from whisper_service.engine.engine import (
     WhisperEngine,
 )
 from whisper_service.engine.logprobs import FirstStep
-from whisper_service.metrics import WINDOW_RETRIES, WINDOWS
+from whisper_service.service.window_record import WindowRecord
 from whisper_service.whisper.prompt import MAX_PREVIOUS_TOKENS
 from whisper_service.whisper.quality import (
     Doubt,
@@ -96,6 +96,21 @@ class WindowDecoder:
             on_first: told the language and the no-speech probability early in the first try.
             splittable: whether the caller can split the window rather than see it tried hotter.
         """
+        with WindowRecord(window.seconds) as record:
+            return await self._try(
+                record, window, language, previous, on_first, splittable=splittable
+            )
+
+    async def _try(
+        self,
+        record: WindowRecord,
+        window: Window,
+        language: int,
+        previous: tuple[int, ...] | None,
+        on_first: OnFirst | None,
+        *,
+        splittable: bool,
+    ) -> DecodedWindow:
         tries: list[DecodedWindow] = []
         key = uuid.uuid4().hex
         prompt = self.prompt if previous is None else previous
@@ -109,6 +124,7 @@ class WindowDecoder:
                 task=self._task,
                 temperature=temperature,
                 key=key,
+                trace_headers=record.trace_headers,
             )
             decoding = await self._engine.decode(request, on_first)
             on_first, language = None, decoding.language
@@ -116,17 +132,18 @@ class WindowDecoder:
             reason = doubt(tries[-1].measures, self._options.quality)
             speechless = reason is None and self._is_speechless(tries[-1])
             if reason is None and not (speechless and prompt):
-                WINDOWS.labels(outcome="silence" if tries[-1].silent else "text").inc()
+                record.kept("silence" if tries[-1].silent else "text")
                 return tries[-1]
-            WINDOW_RETRIES.labels(reason=reason.value if reason else "prompt").inc()
+            record.doubted(reason.value if reason else "prompt")
             first_of_many = len(tries) == 1 and len(self._options.temperatures) > 1
             if splittable and first_of_many and _says_the_same_again(reason, decoding):
+                record.kept("split")
                 return replace(tries[-1], to_split=True)
             logger.debug("a window is doubted at temperature %s: %s", temperature, reason)
             if prompt and (speechless or not plan):
                 # A prompt that leads nowhere is the likelier cause than the speech.
                 plan = deque([(self._options.temperatures[0], ())])
-        WINDOWS.labels(outcome="doubted").inc()
+        record.kept("doubted")
         kept = tries[best([each.measures for each in tries], self._options.quality)]
         return replace(kept, doubted=True)
 

@@ -160,9 +160,8 @@ async def test_the_log_names_the_key_and_never_shows_one(client, locked, post, c
     caplog.set_level(logging.DEBUG)
     await post(headers=bearing(SECOND))
     await client.get("models", headers=bearing("sk-wrong-0123456789"))
-    lines = [r.getMessage() for r in caplog.records if r.name == "whisper_service.access"]
-    assert lines[0].endswith(" ms key-2")
-    assert lines[1].endswith(" ms")
+    lines = [r for r in caplog.records if r.name == "whisper_service.access"]
+    assert [line.fields.get("user") for line in lines] == ["key-2", None]
     assert "sk-" not in caplog.text
 
 

@@ -28,7 +28,9 @@ async def test_an_answered_request_is_counted(post, growth) -> None:
     await post({"response_format": "srt"})
     labels = {"route": "transcriptions", "outcome": "ok", "format": "srt"}
     assert growth("whisper_requests_total", **labels) == 1
-    assert growth("whisper_audio_seconds_total", task="transcribe") == pytest.approx(3.32)
+    assert growth("whisper_audio_transcribed_seconds_total", task="transcribe") == pytest.approx(
+        3.32
+    )
     assert growth("whisper_request_duration_seconds_count", route="transcriptions") == 1
 
 
@@ -37,7 +39,7 @@ async def test_a_refused_upload_is_counted_by_its_reason(post, growth) -> None:
     labels = {"route": "translations", "outcome": "upload_too_large", "format": "none"}
     assert growth("whisper_requests_total", **labels) == 1
     assert growth("whisper_uploads_refused_total", reason="upload_too_large") == 1
-    assert growth("whisper_audio_seconds_total", task="translate") == 0
+    assert growth("whisper_audio_transcribed_seconds_total", task="translate") == 0
 
 
 async def test_a_fault_of_the_service_is_counted(post, transcriber, growth) -> None:
@@ -72,7 +74,7 @@ async def test_the_page_is_what_prometheus_reads(post, client) -> None:
         "whisper_requests",
         "whisper_request_duration_seconds",
         "whisper_requests_in_flight",
-        "whisper_audio_seconds",
+        "whisper_audio_transcribed_seconds",
         "whisper_uploads_refused",
         "whisper_refused",
         "whisper_windows_accepted",

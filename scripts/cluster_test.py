@@ -1,0 +1,230 @@
+"""Two real replicas under Ray Serve on this machine's CPU, and what a cluster must bear.
+
+Traffic reaches both; one is killed under load and clients, who retry, lose nothing; a rolling
+update drops nothing without any retry. Needs the extra `ray`, 10 GB of memory and several minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import ray
+import yaml
+from openai import OpenAI
+from ray import serve
+from ray.serve.schema import ServeDeploySchema
+
+from samples import samples_folder
+
+CONFIG = Path(__file__).parents[1] / "deploy" / "ray" / "serve.yaml"
+START_SECONDS = 600
+CLIP = ("en/quick_brown_fox", "fox")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def on_this_machine(port: int, aliases: str) -> dict[str, Any]:
+    """The project's own configuration, with two replicas without a GPU."""
+    config: dict[str, Any] = yaml.safe_load(CONFIG.read_text())
+    config["proxy_location"] = "HeadOnly"
+    config["http_options"] |= {"host": "127.0.0.1", "port": port}
+    (deployment,) = config["applications"][0]["deployments"]
+    deployment["autoscaling_config"] |= {"min_replicas": 2, "max_replicas": 2}
+    deployment["graceful_shutdown_timeout_s"] = 120
+    deployment["ray_actor_options"] = {
+        "num_cpus": 1,
+        "runtime_env": {
+            "env_vars": {
+                "WHISPER_PROFILE": "cpu",
+                "WHISPER_MODEL": "embedded",
+                "WHISPER_MODEL_ALIASES": aliases,
+                "WHISPER_DECODE_WORKERS": "1",
+                "WHISPER_MAX_WINDOWS_IN_FLIGHT": "4",
+                "VLLM_CPU_KVCACHE_SPACE": "1",
+            }
+        },
+    }
+    return config
+
+
+def deploy(config: dict[str, Any]) -> None:
+    """As `serve deploy` does, without its dashboard."""
+    from ray.serve.context import _get_global_client
+
+    ServeDeploySchema.model_validate(config)
+    client = _get_global_client()
+    client.deploy_apps(ServeDeploySchema.model_validate(config))
+
+
+def replicas() -> dict[str, int]:
+    """How many replicas are in which state."""
+    application = serve.status().applications.get("whisper")
+    deployment = application.deployments.get("whisper") if application else None
+    return (
+        {str(state): count for state, count in deployment.replica_states.items()}
+        if deployment
+        else {}
+    )
+
+
+def wait_until(what: str, holds: Any, seconds: float = START_SECONDS) -> None:
+    began = time.monotonic()
+    while not holds():
+        if time.monotonic() - began > seconds:
+            raise AssertionError(f"not within {seconds} s: {what}; {serve.status()}")
+        time.sleep(1)
+    say(f"{what} (after {time.monotonic() - began:.0f} s)")
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)
+
+
+def is_running(count: int) -> bool:
+    return replicas().get("RUNNING") == count and sum(replicas().values()) == count
+
+
+def replica_processes() -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if "ServeReplica:whisper" in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+class Load:
+    """Clients that ask again and again, and what they were answered."""
+
+    def __init__(self, url: str, *, clients: int, retries: int) -> None:
+        self._client = OpenAI(
+            base_url=f"{url}/v1", api_key="none", max_retries=retries, timeout=300
+        )
+        self._clip = (samples_folder() / f"{CLIP[0]}.wav").read_bytes()
+        self._over = threading.Event()
+        self._pool = ThreadPoolExecutor(clients)
+        self._clients = clients
+        self.answered: Counter[str] = Counter()
+
+    def _ask_again_and_again(self) -> None:
+        while not self._over.is_set():
+            try:
+                result = self._client.audio.transcriptions.create(
+                    model="whisper-1", file=("speech.wav", self._clip)
+                )
+                self.answered["right" if CLIP[1] in result.text else "wrong"] += 1
+            except Exception as error:  # noqa: BLE001 -- counted and shown
+                self.answered[repr(error)[:200]] += 1
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        futures = [self._pool.submit(self._ask_again_and_again) for _ in range(self._clients)]
+        try:
+            yield
+        finally:
+            self._over.set()
+            for future in futures:
+                future.result()
+
+    def check(self, what: str) -> None:
+        say(f"{what}: {dict(self.answered)}")
+        if set(self.answered) != {"right"}:
+            raise AssertionError(f"{what}: {dict(self.answered)}")
+
+
+def audio_by_replica() -> dict[str, float]:
+    """Processor seconds of each replica's whole process tree: who has work."""
+    used = {}
+    for process in replica_processes():
+        tree = [process, *process.children(recursive=True)]
+        used[str(process.pid)] = sum(sum(each.cpu_times()[:2]) for each in tree)
+    return used
+
+
+def traffic_reaches_both(url: str) -> None:
+    before = audio_by_replica()
+    load = Load(url, clients=4, retries=0)
+    with load.running():
+        time.sleep(30)
+    load.check("two replicas under load")
+    after = audio_by_replica()
+    grown = {pid: round(after[pid] - before.get(pid, 0.0), 1) for pid in after}
+    say(f"processor seconds by replica: {grown}")
+    if len(grown) != 2 or min(grown.values()) < 2:
+        raise AssertionError("one replica had nothing to do")
+
+
+def one_is_killed(url: str) -> None:
+    load = Load(url, clients=4, retries=6)
+    with load.running():
+        time.sleep(10)
+        victim = replica_processes()[0]
+        say(f"killing the replica {victim.pid}")
+        os.kill(victim.pid, signal.SIGKILL)
+        wait_until("the dead replica is noticed", lambda: not is_running(2), 120)
+        wait_until("another took its place", lambda: is_running(2))
+        time.sleep(10)
+    load.check("while a replica was killed, with retries")
+
+
+def update_drops_nothing(url: str, port: int) -> None:
+    load = Load(url, clients=2, retries=0)
+    with load.running():
+        time.sleep(5)
+        deploy(on_this_machine(port, "whisper-1,whisper-updated"))
+        wait_until("the update has begun", lambda: not is_running(2), 120)
+        wait_until("the update is done", lambda: is_running(2), 2 * START_SECONDS)
+        time.sleep(5)
+    load.check("during a rolling update, without any retry")
+    names = {each["id"] for each in httpx.get(f"{url}/v1/models").json()["data"]}
+    if "whisper-updated" not in names:
+        raise AssertionError(f"not updated: {names}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=["traffic", "kill", "update"], nargs="+")
+    chosen = parser.parse_args().only or ["traffic", "kill", "update"]
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    ray.init(
+        num_cpus=4, object_store_memory=128 * 2**20, include_dashboard=False, log_to_driver=True
+    )
+    config = on_this_machine(port, "whisper-1")
+    try:
+        serve.start(proxy_location=config["proxy_location"], http_options=config["http_options"])
+        deploy(config)
+        wait_until("two replicas run", lambda: is_running(2))
+        if "traffic" in chosen:
+            traffic_reaches_both(url)
+        if "kill" in chosen:
+            one_is_killed(url)
+        if "update" in chosen:
+            update_drops_nothing(url, port)
+        say("a cluster does what it must")
+    finally:
+        serve.shutdown()
+        ray.shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The service on many machines, as a Ray Serve application. Needs the extra `ray`."""

@@ -1,0 +1,1 @@
+"""What a request leaves behind for its operator: timings, one log line, spans."""
