@@ -20,6 +20,7 @@ _BATCH = 8  # windows; more share little, and the first would wait for the last
 # How long a call may keep the engine from its next step. A step with 16 windows takes about as long
 # on a CPU, and a call that takes longer is followed by a smaller one.
 _CALL_SECONDS = 0.04
+_FIRST_PARTS = 2  # of a batch's first call: what windows cost is not known beforehand
 _GROWTH = 2.0  # of a call's parts, at most, from one to the next
 
 logger = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ class Aligner:
         self._waiting: deque[_Waiting] = deque()
         self._working: asyncio.Task[None] | None = None
         self._encoding: set[asyncio.Task[None]] = set()
-        self._parts = 1  # of the work, in the next call
+        self._answers: set[asyncio.Future[NDArray[np.float16]]] = set()  # that somebody waits for
 
     async def align(self, request: AlignmentRequest) -> NDArray[np.float16]:
         """How the text's tokens look at the window: float16[tokens + 1, frames], the last row for
@@ -95,6 +96,8 @@ class Aligner:
             ServiceError: the engine is dead.
         """
         answer: asyncio.Future[NDArray[np.float16]] = asyncio.get_running_loop().create_future()
+        self._answers.add(answer)
+        answer.add_done_callback(self._answers.discard)
         self._add(_Waiting(request, answer))
         return await answer
 
@@ -103,8 +106,8 @@ class Aligner:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for each in self._waiting:
-            each.answer.cancel()
+        for answer in [*self._answers]:
+            answer.cancel()
 
     def _add(self, each: _Waiting) -> None:
         self._waiting.append(each)
@@ -148,14 +151,14 @@ class Aligner:
 
     async def _finish(self, batch: Sequence[_Waiting]) -> None:
         """The batch that was begun, to its end."""
+        parts = _FIRST_PARTS
         results: dict[int, list[Any] | None] = {}
         while not results or None in results.values():
-            replies = await self._call("whisper_continue_alignment", self._parts)
+            replies = await self._call("whisper_continue_alignment", parts)
             for engine, (_, done) in enumerate(replies):
                 results[engine] = results.get(engine) or done
             longest = max(seconds for seconds, _ in replies)
-            if None in results.values():
-                self._parts = _next_parts(self._parts, longest)
+            parts = _next_parts(parts, longest)
         aligned = [window for windows in results.values() for window in windows or ()]
         for number, rows, weights in aligned:
             answer = batch[number].answer

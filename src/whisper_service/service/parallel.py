@@ -155,6 +155,7 @@ class ParallelTranscription:
             covered = self._covered(decoded, segmented)
             if self._align is not None:
                 segmented = await self._align(decoded, segmented)
+                covered = min(covered, segmented.covered)
             self._pieces.add(part, (decoded, segmented))
             if decoded.silent or window.seconds - covered < _SHORTEST_TAIL:
                 return language

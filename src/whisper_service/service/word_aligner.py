@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Iterator
 
-from whisper_service.domain import Task
+from whisper_service.domain import SAMPLE_RATE, TranscriptionOptions, Window
 from whisper_service.engine.aligner import AlignmentError, AlignmentRequest
 from whisper_service.engine.decoding_rules import NO_TOKEN
 from whisper_service.engine.engine import WhisperEngine
@@ -14,11 +14,14 @@ from whisper_service.metrics import ALIGNMENTS
 from whisper_service.service.parallel import Align
 from whisper_service.service.window_decoder import DecodedWindow
 from whisper_service.telemetry.record import Stage, stage
+from whisper_service.whisper.hallucination import JudgedSegment, first_made_up
 from whisper_service.whisper.segments import SegmentedWindow
 from whisper_service.whisper.tokenizer import TextTokenizer
 from whisper_service.whisper.vocabulary import Vocabulary
 from whisper_service.whisper.word_times import SpokenText, estimate_words, time_words
 from whisper_service.whisper.words import split_words
+
+_LEAST_PROGRESS = 1.0  # seconds of a window that are never heard again
 
 logger = logging.getLogger(__name__)
 
@@ -34,12 +37,15 @@ class WordAligner:
         self._tokenizer = tokenizer
         self._codes = {token: code for code, token in vocabulary.languages.items()}
 
-    def align_for(self, task: Task) -> Align:
+    def align_for(self, options: TranscriptionOptions) -> Align:
         """What gives a request's windows their words' times."""
-        token = self._vocabulary.task_token(task) if self._vocabulary.tasks else NO_TOKEN
+        tasks = self._vocabulary.tasks
+        task = self._vocabulary.task_token(options.task) if tasks else NO_TOKEN
+        silence = options.hallucination_silence_seconds
 
         async def align(decoded: DecodedWindow, segmented: SegmentedWindow) -> SegmentedWindow:
-            return await self._align(decoded, segmented, token)
+            aligned = await self._align(decoded, segmented, task)
+            return aligned if silence is None else _believed(decoded.window, aligned, silence)
 
         return align
 
@@ -85,3 +91,24 @@ class WordAligner:
             text = [each for each in known if each[0] < self._vocabulary.end_of_text]
             words = split_words([token for token, _ in text], self._tokenizer, language)
             yield SpokenText(words, [math.exp(logprob) for _, logprob in text])
+
+
+def _believed(window: Window, aligned: SegmentedWindow, silence: float) -> SegmentedWindow:
+    """What of the window's text was not made up; the speech after it is to be heard again.
+
+    As in the reference, from where the made-up text began; where that is the beginning of the
+    window, from its end, for it would only be made up again.
+    """
+    judged = [
+        JudgedSegment(*window.file_times(each.start, each.end), each.words or ())
+        for each in aligned.segments
+    ]
+    end = window.spans[-1].end / SAMPLE_RATE
+    made_up = first_made_up(judged, window.file_start(0), end, silence)
+    if made_up is None:
+        return aligned
+    segment = aligned.segments[made_up]
+    covered = segment.start if segment.start >= _LEAST_PROGRESS else segment.end
+    if window.seconds - segment.end < silence:
+        covered = window.seconds
+    return SegmentedWindow(aligned.segments[:made_up], max(covered, _LEAST_PROGRESS))
