@@ -324,6 +324,8 @@ class WhisperEngine:
         Raises:
             ServiceError: the engine is dead. vLLM would let a call wait for its answer for ever.
         """
+        from vllm.v1.engine.exceptions import EngineDeadError
+
         core = self._llm.engine_core
         call = asyncio.ensure_future(
             core.call_utility_all_async("collective_rpc", method, None, arguments, None)
@@ -334,6 +336,8 @@ class WhisperEngine:
                 if self.is_dead:
                     raise ServiceError(Fault.ENGINE_DEAD, _ENGINE_DEAD)
             return [workers[0] for workers in call.result()]
+        except EngineDeadError as error:
+            raise ServiceError(Fault.ENGINE_DEAD, _ENGINE_DEAD) from error
         finally:
             call.cancel()
 
