@@ -324,22 +324,22 @@ class WhisperEngine:
         Raises:
             ServiceError: the engine is dead. vLLM would let a call wait for its answer for ever.
         """
-        from vllm.v1.engine.exceptions import EngineDeadError
-
         core = self._llm.engine_core
         call = asyncio.ensure_future(
             core.call_utility_all_async("collective_rpc", method, None, arguments, None)
         )
         try:
-            while not call.done():
+            while not call.done() and not self.is_dead:
                 await asyncio.wait([call], timeout=_WATCH_SECONDS)
-                if self.is_dead:
-                    raise ServiceError(Fault.ENGINE_DEAD, _ENGINE_DEAD)
-            return [workers[0] for workers in call.result()]
-        except EngineDeadError as error:
+            if not self.is_dead:
+                return [workers[0] for workers in await call]
+        except Exception as error:
+            if not self.is_dead:
+                raise
             raise ServiceError(Fault.ENGINE_DEAD, _ENGINE_DEAD) from error
         finally:
             call.cancel()
+        raise ServiceError(Fault.ENGINE_DEAD, _ENGINE_DEAD)
 
     async def _generate(
         self,
