@@ -106,9 +106,8 @@ class Assembly:
             window.file_start(part.start), window.file_end(part.end), self._voiced
         )
         start = max(start, self._segments[-1].end if self._segments else 0.0)
-        words = None
-        if part.words is not None:
-            words = self._words(window, part.words)
+        words = None if part.words is None else self._words(window, part.words)
+        if words:
             start, end = words[0].start, words[-1].end
         return Segment(
             id=len(self._segments),
