@@ -49,8 +49,8 @@ class AlignmentRequest:
 
     @property
     def frames(self) -> int:
-        """Positions of the encoder that hold audio."""
-        return max(1, -(-len(self.samples) * ENCODER_POSITIONS_PER_SECOND // SAMPLE_RATE))
+        """Positions of the encoder that are full of audio, as the reference counts them."""
+        return max(1, len(self.samples) * ENCODER_POSITIONS_PER_SECOND // SAMPLE_RATE)
 
 
 Call = Callable[..., Awaitable[list[Any]]]

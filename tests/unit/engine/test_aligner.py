@@ -199,7 +199,7 @@ async def test_stopping_leaves_nobody_waiting() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "frames"), [(0.001, 1), (0.02, 1), (0.021, 2), (1.0, 50), (30.0, 1500)]
+    ("seconds", "frames"), [(0.001, 1), (0.02, 1), (0.039, 1), (1.0, 50), (30.0, 1500)]
 )
 def test_every_position_with_audio_counts(seconds: float, frames: int) -> None:
     assert request("a", seconds).frames == frames
