@@ -1,7 +1,8 @@
 """Two real replicas under Ray Serve on this machine's CPU, and what a cluster must bear.
 
-Traffic reaches both; one is killed under load and clients, who retry, lose nothing; a rolling
-update drops nothing without any retry. Needs the extra `ray`, 10 GB of memory and several minutes.
+Traffic reaches both; a replica is killed under load, then the engine of another, and clients, who
+retry, lose nothing; a rolling update drops nothing without any retry. Needs the extra `ray`, 10 GB
+of memory and several minutes.
 """
 
 from __future__ import annotations
@@ -112,6 +113,10 @@ def replica_processes() -> list[psutil.Process]:
     return found
 
 
+def named(processes: list[psutil.Process], name: str) -> psutil.Process:
+    return next(each for each in processes if name in " ".join(each.cmdline()))
+
+
 class Load:
     """Clients that ask again and again, and what they were answered."""
 
@@ -173,17 +178,23 @@ def traffic_reaches_both(url: str) -> None:
         raise AssertionError("one replica had nothing to do")
 
 
-def one_is_killed(url: str) -> None:
+def one_is_killed(url: str, what: str) -> None:
+    """`what`: "replica", the process that Ray routes to, or "engine", vLLM's beneath it."""
     load = Load(url, clients=4, retries=6)
     with load.running():
         time.sleep(10)
-        victim = replica_processes()[0]
-        say(f"killing the replica {victim.pid}")
+        replica = replica_processes()[0]
+        tree = [replica, *replica.children(recursive=True)]
+        victim = tree[0] if what == "replica" else named(tree, "VLLM::EngineCore")
+        say(f"killing the {what} {victim.pid}")
         os.kill(victim.pid, signal.SIGKILL)
-        wait_until("the dead replica is noticed", lambda: not is_running(2), 120)
-        wait_until("another took its place", lambda: is_running(2))
+        wait_until("that is noticed", lambda: not is_running(2), 120)
+        wait_until("another replica took its place", lambda: is_running(2))
         time.sleep(10)
-    load.check("while a replica was killed, with retries")
+    left = [each for each in tree if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+    if left:
+        raise AssertionError(f"outlived their replica: {left}")
+    load.check(f"while a {what} was killed, with retries")
 
 
 def update_drops_nothing(url: str, port: int) -> None:
@@ -202,8 +213,9 @@ def update_drops_nothing(url: str, port: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=["traffic", "kill", "update"], nargs="+")
-    chosen = parser.parse_args().only or ["traffic", "kill", "update"]
+    parts = ["traffic", "kill", "engine", "update"]
+    parser.add_argument("--only", choices=parts, nargs="+")
+    chosen = parser.parse_args().only or parts
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     ray.init(
@@ -217,7 +229,9 @@ def main() -> None:
         if "traffic" in chosen:
             traffic_reaches_both(url)
         if "kill" in chosen:
-            one_is_killed(url)
+            one_is_killed(url, "replica")
+        if "engine" in chosen:
+            one_is_killed(url, "engine")
         if "update" in chosen:
             update_drops_nothing(url, port)
         say("a cluster does what it must")

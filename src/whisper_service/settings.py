@@ -138,7 +138,7 @@ class Settings(BaseSettings):
         default=1,
         description=(
             "GPUs of this machine to use, each with a whole engine of its own among which the "
-            "windows are shared out."
+            "windows are shared out. On a CPU the engines share its cores."
         ),
     )
     max_windows_in_flight: PositiveInt | None = Field(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -26,6 +27,9 @@ from whisper_service.telemetry.tracing import configure_tracing, stop_tracing
 
 log = logging.getLogger(__name__)
 
+_WATCH_SECONDS = 0.5  # between two looks at the engine
+_LAST_WORDS_SECONDS = 1.0  # for the answers to requests whose engine has died
+
 
 @serve.deployment(name="whisper")
 @serve.ingress()  # type: ignore[no-untyped-call,untyped-decorator,unused-ignore]
@@ -42,6 +46,7 @@ class WhisperReplica:
         self._service = await asyncio.to_thread(build_service, self._settings)
         facts = await self._service.start()
         ENGINE_INFO.info({name: str(value) for name, value in vars(facts).items()})
+        self._watching = asyncio.create_task(self._end_with_the_engine())
         log.info("ready")
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -53,10 +58,23 @@ class WhisperReplica:
             try:
                 yield
             finally:
+                self._watching.cancel()
                 await self._service.stop()
                 await asyncio.to_thread(stop_tracing)
 
         return create_app(self._settings, self._service, lifespan=lifespan)
+
+    async def _end_with_the_engine(self) -> None:
+        """Ends the process when the engine dies.
+
+        Ray sends nothing more to a process that has gone. One whose health check fails it believes
+        only after the third time, and until then it prefers it: nothing fails as fast.
+        """
+        while not self._service.engine_is_dead:  # noqa: ASYNC110 -- vLLM has no event for it
+            await asyncio.sleep(_WATCH_SECONDS)
+        log.critical("the engine has died: ending, so that a new replica takes over")
+        await asyncio.sleep(_LAST_WORDS_SECONDS)
+        os._exit(1)
 
     def check_health(self) -> None:
         """Ray asks every few seconds, and starts another replica in the place of one that raises.
