@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import socket
 import threading
@@ -41,6 +42,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+METRICS_PORT = 9200  # the first replica's; deploy/ray/serve.yaml
+
+
 def on_this_machine(port: int, aliases: str) -> dict[str, Any]:
     """The project's own configuration, with two replicas without a GPU."""
     config: dict[str, Any] = yaml.safe_load(CONFIG.read_text())
@@ -57,6 +61,7 @@ def on_this_machine(port: int, aliases: str) -> dict[str, Any]:
                 "WHISPER_MODEL": "embedded",
                 "WHISPER_MODEL_ALIASES": aliases,
                 "WHISPER_DECODE_WORKERS": "1",
+                "WHISPER_REPLICA_METRICS_PORT": str(METRICS_PORT),
                 "WHISPER_MAX_WINDOWS_IN_FLIGHT": "4",
                 "VLLM_CPU_KVCACHE_SPACE": "1",
             }
@@ -156,26 +161,32 @@ class Load:
             raise AssertionError(f"{what}: {dict(self.answered)}")
 
 
-def audio_by_replica() -> dict[str, float]:
-    """Processor seconds of each replica's whole process tree: who has work."""
-    used = {}
-    for process in replica_processes():
-        tree = [process, *process.children(recursive=True)]
-        used[str(process.pid)] = sum(sum(each.cpu_times()[:2]) for each in tree)
-    return used
+def audio_by_replica() -> dict[int, float]:
+    """Seconds of audio that each replica has transcribed, by the port of its metrics."""
+    done = {}
+    for port in range(METRICS_PORT, METRICS_PORT + 8):
+        try:
+            page = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        except httpx.TransportError:
+            continue
+        series = r"^whisper_audio_transcribed_seconds_total\{.*\} (\S+)$"
+        done[port] = sum(float(each) for each in re.findall(series, page, re.MULTILINE))
+    return done
 
 
 def traffic_reaches_both(url: str) -> None:
     before = audio_by_replica()
     load = Load(url, clients=4, retries=0)
+    began = time.monotonic()
     with load.running():
         time.sleep(30)
+    took = time.monotonic() - began
     load.check("two replicas under load")
     after = audio_by_replica()
-    grown = {pid: round(after[pid] - before.get(pid, 0.0), 1) for pid in after}
-    say(f"processor seconds by replica: {grown}")
-    if len(grown) != 2 or min(grown.values()) < 2:
-        raise AssertionError("one replica had nothing to do")
+    grown = {port: round(after[port] - before.get(port, 0.0), 1) for port in after}
+    say(f"seconds of audio by replica: {grown}; RTFx of both {sum(grown.values()) / took:.1f}")
+    if len(grown) != 2 or min(grown.values()) < 0.2 * max(grown.values()):
+        raise AssertionError("one replica had next to nothing to do")
 
 
 def one_is_killed(url: str, what: str) -> None:

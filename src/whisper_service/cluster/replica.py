@@ -18,6 +18,7 @@ from ray import serve
 
 from whisper_service.api.app import create_app
 from whisper_service.cluster.autoscaling import WINDOWS
+from whisper_service.cluster.metrics_port import show_metrics
 from whisper_service.logs import configure_logging
 from whisper_service.metrics import ENGINE_INFO
 from whisper_service.server import build_service
@@ -46,6 +47,9 @@ class WhisperReplica:
         self._service = await asyncio.to_thread(build_service, self._settings)
         facts = await self._service.start()
         ENGINE_INFO.info({name: str(value) for name, value in vars(facts).items()})
+        if self._settings.replica_metrics_port:
+            port = show_metrics(self._settings.replica_metrics_port)
+            log.info("metrics: port %d", port)
         self._watching = asyncio.create_task(self._end_with_the_engine())
         log.info("ready")
 
