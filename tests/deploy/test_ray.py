@@ -39,6 +39,16 @@ def test_ray_serve_accepts_the_configuration(config: dict[str, Any]) -> None:
         schema.ServeDeploySchema.model_validate(wrong)
 
 
+def test_ray_can_send_the_application_to_its_machines() -> None:
+    pytest.importorskip("ray.serve.schema", reason="the extra `ray` is not installed")
+    from ray import cloudpickle
+
+    from whisper_service.cluster.replica import WhisperReplica, application
+
+    sent = cloudpickle.dumps(application._bound_deployment.func_or_class)
+    assert issubclass(cloudpickle.loads(sent), WhisperReplica)
+
+
 def test_kuberay_is_given_the_same_configuration(
     config: dict[str, Any], service: dict[str, Any]
 ) -> None:

@@ -32,8 +32,6 @@ _WATCH_SECONDS = 0.5  # between two looks at the engine
 _LAST_WORDS_SECONDS = 1.0  # for the answers to requests whose engine has died
 
 
-@serve.deployment(name="whisper")
-@serve.ingress()  # type: ignore[no-untyped-call,untyped-decorator,unused-ignore]
 class WhisperReplica:
     """Ray routes requests to it from the end of its constructor, until it is told to stop."""
 
@@ -94,4 +92,7 @@ class WhisperReplica:
         return {WINDOWS: float(self._service.accepted_windows)}
 
 
-application = WhisperReplica.bind()  # type: ignore[attr-defined,unused-ignore]
+# Not as decorators: Ray could then not find the class by its name, and would have to pickle it with
+# all that its methods use, locks included.
+_deployment = serve.deployment(name="whisper")(serve.ingress()(WhisperReplica))  # type: ignore[no-untyped-call,unused-ignore]
+application = _deployment.bind()
