@@ -155,9 +155,10 @@ def with_kv_cache(
     kind = wanted["dtype"] if wanted["kv_cache_dtype"] == "auto" else wanted["kv_cache_dtype"]
     size = 1 if "fp8" in kind else 4 if kind == "float32" else 2
     blocks = -(-ENCODER_TOKENS // _CPU_BLOCK) + -(-POSITIONS // _CPU_BLOCK)
-    windows = (
-        int(wanted["max_num_seqs"]) + 2
-    )  # a block is spare, and a window may be on its way out
+    # A block is spare, and a window may be on its way out. vLLM wants room for as many windows as
+    # are encoded in one step, too.
+    encoded = -(-int(wanted["max_num_batched_tokens"]) // ENCODER_TOKENS)
+    windows = max(int(wanted["max_num_seqs"]) + 2, encoded + 1)
     room = windows * blocks * _CPU_BLOCK * kv_values * size
     return replace(profile, engine_args={**profile.engine_args, "kv_cache_memory_bytes": room})
 
