@@ -24,7 +24,13 @@ from whisper_service.checkpoints.checkpoint import read_checkpoint
 from whisper_service.checkpoints.resolve import resolve_model, served_name
 from whisper_service.domain import ModelCard
 from whisper_service.engine.engine import WhisperEngine
-from whisper_service.engine.profiles import Profile, choose, detect_device, with_kv_cache
+from whisper_service.engine.profiles import (
+    Profile,
+    choose,
+    detect_device,
+    with_engines,
+    with_kv_cache,
+)
 from whisper_service.languages import LANGUAGES
 from whisper_service.metrics import ENGINE_INFO
 from whisper_service.service.admission import Admission
@@ -45,11 +51,13 @@ def build_service(settings: Settings) -> TranscriptionService:
     """Everything below the API, the engine not yet started.
 
     Raises:
-        UnsuitableDeviceError: the profile does not fit this machine.
+        UnsuitableDeviceError: the profile, or the number of engines, does not fit this machine.
         EmbeddedModelError: the embedded model cannot be had.
         UnsuitableCheckpointError: the model is no Whisper.
     """
-    profile = with_settings(choose(settings.profile, detect_device()), settings)
+    device = detect_device()
+    profile = with_engines(choose(settings.profile, device), device, settings.data_parallel_size)
+    profile = with_settings(profile, settings)
     name = settings.model or profile.default_model
     logger.info("profile %s, model %s", profile.name, name)
     model = resolve_model(name, settings.cache_dir)
@@ -82,8 +90,6 @@ def with_settings(profile: Profile, settings: Settings) -> Profile:
     arguments = dict(profile.engine_args)
     if settings.max_windows_in_flight is not None:
         arguments["max_num_seqs"] = settings.max_windows_in_flight
-    if settings.data_parallel_size > 1:
-        arguments["data_parallel_size"] = settings.data_parallel_size
     if settings.traces_endpoint:
         arguments["otlp_traces_endpoint"] = settings.traces_endpoint
     return replace(profile, engine_args=arguments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from whisper_service.engine.profiles import Device, Profile, choose
+from whisper_service.engine.profiles import Device, Profile, choose, with_engines
 from whisper_service.server import with_settings
 from whisper_service.settings import Settings
 
@@ -12,14 +12,6 @@ from whisper_service.settings import Settings
 @pytest.fixture
 def profile() -> Profile:
     return choose("gpu", Device(capability=(9, 0)))
-
-
-def test_several_gpus_are_an_engine_each_and_so_many_more_windows(profile: Profile) -> None:
-    settings = Settings(_env_file=None, data_parallel_size=4)
-    changed = with_settings(profile, settings)
-    assert changed.engine_args["data_parallel_size"] == 4
-    assert changed.engine_args["max_num_seqs"] == profile.engine_args["max_num_seqs"]
-    assert changed.max_windows == 4 * profile.max_windows
 
 
 def test_one_gpu_is_asked_for_as_ever(profile: Profile) -> None:
@@ -33,5 +25,6 @@ def test_the_engine_sends_its_spans_where_the_service_does(profile: Profile) -> 
 
 
 def test_windows_in_flight_are_counted_for_each_engine(profile: Profile) -> None:
-    settings = Settings(_env_file=None, max_windows_in_flight=10, data_parallel_size=2)
-    assert with_settings(profile, settings).max_windows == 20
+    two = with_engines(profile, Device(capability=(9, 0), gpus=2), 2)
+    settings = Settings(_env_file=None, max_windows_in_flight=10)
+    assert with_settings(two, settings).max_windows == 20

@@ -25,6 +25,7 @@ from whisper_service.engine.logprobs import (
 )
 from whisper_service.engine.parameters import RuleParameters, vocabulary_config
 from whisper_service.engine.profiles import POSITIONS, Profile
+from whisper_service.engine.ranks import EngineRanks
 from whisper_service.errors import Fault, ServiceError
 from whisper_service.whisper.prompt import decoder_prompt, max_new_tokens
 from whisper_service.whisper.vocabulary import Vocabulary
@@ -106,7 +107,8 @@ class EngineFacts:
     attention_backend: str
     compilation: str
     cudagraphs: str
-    max_windows: int
+    max_windows: int  # of all engines
+    engines: int = 1
 
     def __str__(self) -> str:
         return " ".join(f"{name}={value}" for name, value in vars(self).items())
@@ -130,6 +132,8 @@ class WhisperEngine:
         self._profile = profile
         self._overrides = dict(overrides or {})
         self._encoder_cache_windows = encoder_cache_windows
+        self._engines = int(self.engine_arguments().get("data_parallel_size", 1))
+        self._ranks = EngineRanks(self._engines, self._engines * encoder_cache_windows)
         self._llm: Any = None
 
     async def start(self) -> EngineFacts:
@@ -179,11 +183,9 @@ class WhisperEngine:
         self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**self.engine_arguments()))
 
     async def _prepare_worker(self) -> EngineFacts:
-        await self._llm.collective_rpc(
-            "whisper_keep_encoder_outputs", args=(self._encoder_cache_windows,)
-        )
+        await self._ask_workers("whisper_keep_encoder_outputs", self._encoder_cache_windows)
         config = self._llm.vllm_config
-        backends = await self._llm.collective_rpc("whisper_attention_backends")
+        backends = await self._ask_workers("whisper_attention_backends")
         return EngineFacts(
             model=str(config.model_config.served_model_name or config.model_config.model),
             dtype=str(config.model_config.dtype).removeprefix("torch."),
@@ -191,14 +193,29 @@ class WhisperEngine:
             attention_backend="+".join(backends[0]) or "unknown",
             compilation=_enum_name(config.compilation_config.mode),
             cudagraphs=_enum_name(config.compilation_config.cudagraph_mode),
-            max_windows=int(config.scheduler_config.max_num_seqs),
+            max_windows=int(config.scheduler_config.max_num_seqs) * self._engines,
+            engines=self._engines,
         )
 
+    async def _ask_workers(self, method: str, *arguments: Any) -> list[Any]:
+        """Calls a method of the worker extension; what each worker of every engine answered."""
+        # `AsyncLLM.collective_rpc` asks every engine too, but answers for the first alone.
+        core = self._llm.engine_core
+        answers = await core.call_utility_all_async("collective_rpc", method, None, arguments, None)
+        return [answer for workers in answers for answer in workers]
+
     async def _warm_up(self) -> None:
-        """Runs greedy and sampled decoding, alone and mixed: each compiles something once."""
+        """Runs greedy and sampled decoding, alone and mixed: each compiles something once.
+
+        Each engine gets as many requests of a kind: they are handed out in turn.
+        """
         noise = np.random.default_rng(0).normal(0, 0.01, SAMPLE_RATE).astype(np.float32)
         for temperatures in ((0.0,), (0.4,), (0.0, 0.4)):
-            requests = [DecodingRequest(noise, temperature=each) for each in temperatures]
+            requests = [
+                DecodingRequest(noise, temperature=each)
+                for each in temperatures
+                for _ in range(self._engines)
+            ]
             await asyncio.gather(*(self._decode(each, max_tokens=8) for each in requests))
 
     async def decode(
@@ -306,21 +323,23 @@ class WhisperEngine:
             "multi_modal_uuids": {"audio": [request.key]},
         }
         inputs = {"encoder_prompt": audio, "decoder_prompt": {"prompt_token_ids": prompt}}
-        stream = self._llm.generate(
-            inputs,
-            parameters,
-            request_id=uuid.uuid4().hex,
-            trace_headers=request.trace_headers,
-        )
-        try:
-            async for result in stream:
-                yield result.outputs[0]
-        except EngineDeadError as error:
-            raise ServiceError(
-                Fault.ENGINE_DEAD, "The speech engine has stopped; the service is restarting."
-            ) from error
-        finally:
-            await stream.aclose()
+        with self._ranks.place(request.key) as rank:
+            stream = self._llm.generate(
+                inputs,
+                parameters,
+                request_id=uuid.uuid4().hex,
+                trace_headers=request.trace_headers,
+                data_parallel_rank=rank if self._engines > 1 else None,
+            )
+            try:
+                async for result in stream:
+                    yield result.outputs[0]
+            except EngineDeadError as error:
+                raise ServiceError(
+                    Fault.ENGINE_DEAD, "The speech engine has stopped; the service is restarting."
+                ) from error
+            finally:
+                await stream.aclose()
 
     @property
     def is_dead(self) -> bool:
@@ -328,10 +347,9 @@ class WhisperEngine:
         return self._llm is not None and bool(self._llm.errored)
 
     async def encoder_cache_counts(self) -> dict[str, int]:
-        counts: list[dict[str, int]] = await self._llm.collective_rpc(
-            "whisper_encoder_cache_counts"
-        )
-        return counts[0]
+        """Hits and misses, of all engines together."""
+        counts = await self._ask_workers("whisper_encoder_cache_counts")
+        return {name: sum(each[name] for each in counts) for name in counts[0]}
 
     async def stop(self) -> None:
         """Ends the engine's processes. Safe to call twice."""
