@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -55,7 +54,7 @@ def audio(clips: dict[str, Clip]) -> st.SearchStrategy[bytes]:
 
 
 @pytest.fixture(scope="module")
-def document(server: Server, audio: st.SearchStrategy[bytes]) -> Iterator[BaseSchema]:
+def document(server: Server, audio: st.SearchStrategy[bytes]) -> BaseSchema:
     """The service's own document, but for one thing: the names of the model that it serves.
 
     The document cannot know them, and any other is refused before all else.
@@ -65,8 +64,9 @@ def document(server: Server, audio: st.SearchStrategy[bytes]) -> Iterator[BaseSc
     names = [model["id"] for model in httpx.get(f"{server.url}/v1/models").json()["data"]]
     for form in ("TranscriptionForm", "TranslationForm"):
         document["components"]["schemas"][form]["properties"]["model"] |= {"enum": names}
-    document["servers"] = [{"url": server.url}]
-    return schemathesis.openapi.from_dict(document)
+    schema = schemathesis.openapi.from_dict(document)
+    schema.config.update(base_url=server.url)
+    return schema
 
 
 def fuzz(

@@ -154,11 +154,14 @@ def with_kv_cache(
     wanted = {**profile.engine_args, **(overrides or {})}
     kind = wanted["dtype"] if wanted["kv_cache_dtype"] == "auto" else wanted["kv_cache_dtype"]
     size = 1 if "fp8" in kind else 4 if kind == "float32" else 2
-    blocks = -(-ENCODER_TOKENS // _CPU_BLOCK) + -(-POSITIONS // _CPU_BLOCK)
+    text = -(-POSITIONS // _CPU_BLOCK)
+    audio = -(-ENCODER_TOKENS // _CPU_BLOCK)
     windows = (
         int(wanted["max_num_seqs"]) + 2
     )  # a block is spare, and a window may be on its way out
-    room = windows * blocks * _CPU_BLOCK * kv_values * size
+    # vLLM does not start with less than one request whose audio takes the encoder's whole budget.
+    least = -(-int(wanted["max_num_batched_tokens"]) // _CPU_BLOCK) + text
+    room = max(windows * (audio + text), least + 2) * _CPU_BLOCK * kv_values * size
     return replace(profile, engine_args={**profile.engine_args, "kv_cache_memory_bytes": room})
 
 
