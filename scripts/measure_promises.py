@@ -25,7 +25,7 @@ from whisper_service.domain import SAMPLE_RATE
 
 KEYS = ("key-of-the-one-with-a-long-file", "key-of-the-one-with-a-clip")
 UPLOADS = 30
-LIVE_SECONDS = 60.0
+LIVE_SECONDS, STAY_SECONDS = 60.0, 30.0
 CLIP_SECONDS = 5.0
 CLIPS = 15
 RUNNING = "whisper_windows_running"
@@ -49,7 +49,9 @@ async def live(service: RunningService, clips: list[Clip], folder: Path) -> dict
             file = files[number % len(files)]
             request = client.post(TRANSCRIBE, file, ONE_TRY, tries=1)
             with suppress(TimeoutError):
-                await asyncio.wait_for(request, max(0.1, min(10.0, until - time.monotonic())))
+                await asyncio.wait_for(
+                    request, max(0.1, min(STAY_SECONDS, until - time.monotonic()))
+                )
             uploads += 1
         return uploads
 
@@ -166,7 +168,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as scratch,
         started(
             arguments.output.with_suffix(".log"), WHISPER_PROFILE="cpu", WHISPER_MODEL="embedded",
-            WHISPER_API_KEYS=",".join(KEYS),
+            WHISPER_API_KEYS=",".join(KEYS), WHISPER_MAX_QUEUED_WINDOWS="1200",
         ) as service,
     ):  # fmt: skip
         for what in arguments.what:

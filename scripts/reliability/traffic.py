@@ -60,7 +60,7 @@ class Traffic:
             Kind("lure", 3, frozenset({400}), self._lure),
             Kind("wrong request", 4, refused, self._wrong),
             Kind("disconnect", 8, frozenset(), self._disconnect),
-            Kind("slow upload", 2, ok, self._slow_upload),
+            Kind("slow upload", 2, frozenset({200, 429}), self._slow_upload),
             Kind("models and metrics", 2, ok, self._others),
         ]
 
@@ -155,8 +155,7 @@ class Traffic:
             raise WrongAnswerError(f"no answer to a slow upload: {error!r}") from None
         finally:
             writer.transport.abort()
-        # What is full while it comes is no fault of the service.
-        return Outcome(200 if status == b"429" else int(status), loop.time() - began)
+        return Outcome(int(status), loop.time() - began)
 
 
 def raw_request(client: Client, audio: bytes, fields: Mapping[str, str]) -> bytes:

@@ -1,7 +1,12 @@
-"""How settings become engine arguments."""
+"""How settings become engine arguments, and the end of all processes."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+
+import psutil
 import pytest
 
 from whisper_service.engine.profiles import Device, Profile, choose
@@ -35,3 +40,30 @@ def test_the_engine_sends_its_spans_where_the_service_does(profile: Profile) -> 
 def test_windows_in_flight_are_counted_for_each_engine(profile: Profile) -> None:
     settings = Settings(_env_file=None, max_windows_in_flight=10, data_parallel_size=2)
     assert with_settings(profile, settings).max_windows == 20
+
+
+FAMILY = """
+import os, subprocess, sys, time
+from whisper_service.server import _end_at_once
+nap = "import subprocess; subprocess.run(['sleep', '99'])"
+subprocess.Popen([sys.executable, "-c", nap])
+print("started", flush=True)
+sys.stdin.read(1)
+_end_at_once()
+"""
+
+
+def test_the_end_at_once_is_that_of_all_processes() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", FAMILY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "started\n"
+    deadline = time.monotonic() + 20
+    while len(below := psutil.Process(process.pid).children(recursive=True)) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.communicate("x")
+    assert process.returncode == 1
+    _, alive = psutil.wait_procs(below, timeout=5)
+    assert alive == []
