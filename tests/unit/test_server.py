@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-import sys
 import time
 
 import psutil
 import pytest
 
 from whisper_service.engine.profiles import Device, Profile, choose
-from whisper_service.server import with_settings
+from whisper_service.server import _end_at_once, with_settings
 from whisper_service.settings import Settings
 
 
@@ -42,28 +42,22 @@ def test_windows_in_flight_are_counted_for_each_engine(profile: Profile) -> None
     assert with_settings(profile, settings).max_windows == 20
 
 
-FAMILY = """
-import os, subprocess, sys, time
-from whisper_service.server import _end_at_once
-nap = "import subprocess; subprocess.run(['sleep', '99'])"
-subprocess.Popen([sys.executable, "-c", nap])
-print("started", flush=True)
-sys.stdin.read(1)
-_end_at_once()
-"""
-
-
 def test_the_end_at_once_is_that_of_all_processes() -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", FAMILY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout
-    assert process.stdout.readline() == "started\n"
-    deadline = time.monotonic() + 20
-    while len(below := psutil.Process(process.pid).children(recursive=True)) < 2:
+    reading, writing = os.pipe()
+    waiting, going = os.pipe()
+    process = os.fork()
+    if process == 0:
+        family = "sleep 99 & echo $!; exec sleep 99"
+        subprocess.Popen(["sh", "-c", family], stdout=writing).poll()
+        os.read(waiting, 1)  # until they are there
+        _end_at_once()
+    grandchild = int(os.read(reading, 20))
+    os.write(going, b"!")
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 1
+    deadline = time.monotonic() + 5
+    while psutil.pid_exists(grandchild):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    process.communicate("x")
-    assert process.returncode == 1
-    _, alive = psutil.wait_procs(below, timeout=5)
-    assert alive == []
+    for descriptor in (reading, writing, waiting, going):
+        os.close(descriptor)
