@@ -247,7 +247,7 @@ def held_here() -> tuple[int, int, int]:
 def test_breaking_over_and_over_leaves_nothing_behind(hostile):
     play(hostile)
     before = held_here()
-    for order in ["crash", "exit 1", "talk 00", "raise", "eat", "flood"] * 3:
+    for order in ["crash", "exit 1", "talk 00", "raise", "eat", "flood"] * 2:
         refusal(hostile, order)
     play(hostile)
     assert held_here() == before
