@@ -26,7 +26,7 @@ from whisper_service.engine.logprobs import (
 from whisper_service.engine.parameters import RuleParameters, vocabulary_config
 from whisper_service.engine.profiles import POSITIONS, Profile
 from whisper_service.engine.ranks import EngineRanks
-from whisper_service.errors import Fault, ServiceError
+from whisper_service.errors import ENGINE_DIED, Fault, ServiceError
 from whisper_service.whisper.prompt import decoder_prompt, max_new_tokens
 from whisper_service.whisper.vocabulary import Vocabulary
 
@@ -335,9 +335,7 @@ class WhisperEngine:
                 async for result in stream:
                     yield result.outputs[0]
             except EngineDeadError as error:
-                raise ServiceError(
-                    Fault.ENGINE_DEAD, "The speech engine has stopped; the service is restarting."
-                ) from error
+                raise ServiceError(Fault.ENGINE_DEAD, ENGINE_DIED) from error
             finally:
                 await stream.aclose()
 
