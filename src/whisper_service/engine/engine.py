@@ -8,7 +8,8 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,12 @@ import numpy as np
 
 from whisper_service.domain import SAMPLE_RATE, Samples
 from whisper_service.engine.decoding_rules import NO_TOKEN, Carriers
+from whisper_service.engine.launch import (
+    IN_PROCESS,
+    forked_engine,
+    is_one_process,
+    start_fork_server,
+)
 from whisper_service.engine.logprobs import (
     FirstStep,
     first_step,
@@ -159,9 +166,11 @@ class WhisperEngine:
     def engine_arguments(self) -> dict[str, Any]:
         """The arguments of `AsyncEngineArgs`, the operator's overrides applied."""
         runner = "v1" if self._profile.name == "cpu" or _forces_v1_runner() else "v2"
+        one = is_one_process(self._profile, self._overrides)
         return {
             "model": self._model,
             **self._profile.engine_args,
+            **({"distributed_executor_backend": IN_PROCESS} if one else {}),
             "logits_processors": [_RULES.format(runner)],
             "worker_extension_cls": _EXTENSION,
             "additional_config": vocabulary_config(self._vocabulary),
@@ -169,14 +178,20 @@ class WhisperEngine:
         }
 
     def _build(self) -> None:
+        arguments = self.engine_arguments()
+        is_forked = is_one_process(self._profile, self._overrides)
+        if is_forked:
+            start_fork_server(self._profile.environment)
         for name, value in self._profile.environment.items():
             os.environ.setdefault(name, value)
-        # vLLM reads its environment when it is imported, and takes seconds to import.
-        from vllm import AsyncEngineArgs
-        from vllm.v1.engine.async_llm import AsyncLLM
+        with _imports():
+            # vLLM reads its environment when it is imported, and takes seconds to import.
+            from vllm import AsyncEngineArgs
+            from vllm.v1.engine.async_llm import AsyncLLM
 
         # Not returned: the thread's future would keep the engine alive beyond its end.
-        self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**self.engine_arguments()))
+        with forked_engine() if is_forked else nullcontext():
+            self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
 
     async def _prepare_worker(self) -> EngineFacts:
         await self._llm.collective_rpc(
@@ -340,6 +355,17 @@ class WhisperEngine:
             await asyncio.to_thread(llm.shutdown)
             del llm
             gc.collect()  # its finaliser complains when it runs at the interpreter's very end
+
+
+@contextmanager
+def _imports() -> Iterator[None]:
+    """For many imports: what they make stays, so that it is not looked through for garbage."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _forces_v1_runner() -> bool:

@@ -15,6 +15,8 @@ POSITIONS = 448  # of the decoder
 _MINIMUM_CAPABILITY = (8, 9)  # Ada: the first with fp8 e4m3 in hardware
 _HOPPER = (9, 0)
 _CPU_BLOCK = 128  # positions in a block of vLLM's cache on a CPU
+# One of them is there where CUDA can work: NVIDIA's driver, Windows' Linux, Jetson.
+_GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/nvhost-gpu", "/dev/nvgpu")
 
 Name = Literal["gpu", "cpu"]
 
@@ -163,13 +165,11 @@ def with_kv_cache(
 
 
 def detect_device() -> Device:
-    """What this machine has. Imports torch, which takes seconds."""
-    # torch and vLLM read these when they are imported, which happens here first.
+    """What this machine has. Imports torch where there may be a GPU, which takes seconds."""
+    # torch and vLLM read these when they are imported, which may happen here first.
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    import torch
-
-    capability = torch.cuda.get_device_capability() if torch.cuda.is_available() else None
+    capability = _gpu_capability() if any(map(os.path.exists, _GPU_FILES)) else None
     flags = _cpu_flags()
     return Device(
         capability=capability,
@@ -177,6 +177,12 @@ def detect_device() -> Device:
         avx512="avx512f" in flags,
         bfloat16=bool(flags & {"avx512_bf16", "amx_bf16"}),
     )
+
+
+def _gpu_capability() -> tuple[int, int] | None:
+    import torch
+
+    return torch.cuda.get_device_capability() if torch.cuda.is_available() else None
 
 
 def _cpu_flags() -> frozenset[str]:
