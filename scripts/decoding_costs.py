@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import CLIP_SECONDS, dense_speech
+from benchmark.speech import Speech
 from whisper_service.checkpoints.checkpoint import read_checkpoint
 from whisper_service.checkpoints.resolve import resolve_model
 from whisper_service.domain import SAMPLE_RATE, Samples
@@ -30,6 +30,7 @@ from whisper_service.engine.profiles import choose, detect_device, with_kv_cache
 from whisper_service.settings import load_settings
 from whisper_service.whisper.vocabulary import Vocabulary
 
+CLIP_SECONDS = 24.7
 TOKENS = 110  # about what a window of dense speech says
 
 
@@ -98,7 +99,7 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     engine = WhisperEngine(model, vocabulary, profile, encoder_cache_windows=64)
     await engine.start()
     try:
-        one = Measurement(engine, vocabulary, dense_speech())
+        one = Measurement(engine, vocabulary, Speech().take(CLIP_SECONDS))
         ways = {
             "bare": one.bare,
             "rules": one.with_rules,

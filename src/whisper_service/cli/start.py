@@ -13,19 +13,20 @@ def start_service(settings: Settings) -> int:
 
     configure_logging(settings.log_level, settings.log_format)
 
-    from whisper_service.engine.launch import start_early
+    from whisper_service.engine.launch import lasting_imports, start_fork_server
     from whisper_service.engine.profiles import UnsuitableDeviceError, choose, detect_device
 
     try:
         # The engine's process imports its own while this one does.
-        start_early(choose(settings.profile, detect_device()), settings.engine_args)
+        start_fork_server(choose(settings.profile, detect_device()), settings.engine_args)
     except UnsuitableDeviceError as error:
         return _refuse(error)
 
-    from whisper_service.checkpoints.embedded import EmbeddedModelError
-    from whisper_service.server import run
-    from whisper_service.telemetry.tracing import TracingUnavailableError
-    from whisper_service.whisper.vocabulary import UnsuitableCheckpointError
+    with lasting_imports():
+        from whisper_service.checkpoints.embedded import EmbeddedModelError
+        from whisper_service.server import run
+        from whisper_service.telemetry.tracing import TracingUnavailableError
+        from whisper_service.whisper.vocabulary import UnsuitableCheckpointError
 
     try:
         return run(settings)

@@ -8,8 +8,8 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,8 +19,10 @@ from whisper_service.domain import SAMPLE_RATE, Samples
 from whisper_service.engine.decoding_rules import NO_TOKEN, Carriers
 from whisper_service.engine.launch import (
     IN_PROCESS,
+    engine_environment,
     forked_engine,
     is_one_process,
+    lasting_imports,
     start_fork_server,
 )
 from whisper_service.engine.logprobs import (
@@ -180,11 +182,10 @@ class WhisperEngine:
     def _build(self) -> None:
         arguments = self.engine_arguments()
         is_forked = is_one_process(self._profile, self._overrides)
-        if is_forked:
-            start_fork_server(self._profile.environment)
-        for name, value in self._profile.environment.items():
+        start_fork_server(self._profile, self._overrides)
+        for name, value in engine_environment(self._profile, self._overrides).items():
             os.environ.setdefault(name, value)
-        with _imports():
+        with lasting_imports():
             # vLLM reads its environment when it is imported, and takes seconds to import.
             from vllm import AsyncEngineArgs
             from vllm.v1.engine.async_llm import AsyncLLM
@@ -210,9 +211,13 @@ class WhisperEngine:
         )
 
     async def _warm_up(self) -> None:
-        """Runs greedy and sampled decoding, alone and mixed: each compiles something once."""
+        """Runs greedy and sampled decoding, alone and mixed: each compiles something once.
+
+        Where nothing is compiled, one run of both does.
+        """
         noise = np.random.default_rng(0).normal(0, 0.01, SAMPLE_RATE).astype(np.float32)
-        for temperatures in ((0.0,), (0.4,), (0.0, 0.4)):
+        compiles = os.environ.get("TORCH_COMPILE_DISABLE") != "1"
+        for temperatures in ((0.0,), (0.4,), (0.0, 0.4)) if compiles else ((0.0, 0.4),):
             requests = [DecodingRequest(noise, temperature=each) for each in temperatures]
             await asyncio.gather(*(self._decode(each, max_tokens=8) for each in requests))
 
@@ -355,17 +360,6 @@ class WhisperEngine:
             await asyncio.to_thread(llm.shutdown)
             del llm
             gc.collect()  # its finaliser complains when it runs at the interpreter's very end
-
-
-@contextmanager
-def _imports() -> Iterator[None]:
-    """For many imports: what they make stays, so that it is not looked through for garbage."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def _forces_v1_runner() -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 from importlib import import_module
+
+from whisper_service.engine.launch import lasting_imports
 
 _MODULES = (
     "vllm.v1.engine.core",
@@ -14,8 +15,6 @@ _MODULES = (
     "whisper_service.engine.worker_extension",
 )
 
-gc.disable()  # what is imported stays: looking for garbage meanwhile takes a fifth of the time
-for _module in _MODULES:
-    import_module(_module)
-gc.freeze()  # nor is it looked through later, in pauses between the engine's steps
-gc.enable()
+with lasting_imports():
+    for _module in _MODULES:
+        import_module(_module)

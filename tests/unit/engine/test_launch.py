@@ -10,7 +10,12 @@ from typing import Any
 import pytest
 
 from whisper_service.engine import launch
-from whisper_service.engine.launch import IN_PROCESS, fast_libraries, is_one_process
+from whisper_service.engine.launch import (
+    IN_PROCESS,
+    engine_environment,
+    fast_libraries,
+    is_one_process,
+)
 from whisper_service.engine.profiles import Device, choose
 
 CPU, GPU = choose("auto", Device(None)), choose("auto", Device((9, 0)))
@@ -38,6 +43,12 @@ def test_a_cpus_one_engine_computes_in_one_process(
     profile: Any, overrides: dict[str, Any], one: bool
 ) -> None:
     assert is_one_process(profile, overrides) is one
+
+
+def test_nothing_is_compiled_where_the_model_is_not() -> None:
+    assert engine_environment(CPU, {})["TORCH_COMPILE_DISABLE"] == "1"
+    assert "TORCH_COMPILE_DISABLE" not in engine_environment(CPU, {"enforce_eager": False})
+    assert "TORCH_COMPILE_DISABLE" not in engine_environment(GPU, {"enforce_eager": True})
 
 
 def test_openmps_threads_are_placed_on_the_profiles_processors() -> None:
@@ -94,6 +105,7 @@ def test_ranges_of_processors_are_understood(
     assert fast_libraries(TWO)["OMP_NUM_THREADS"] == threads
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what vLLM imports
 def test_vllm_still_has_what_is_replaced_for_a_moment() -> None:
     from vllm.v1.engine import utils
 
@@ -105,6 +117,7 @@ def test_vllm_still_has_what_is_replaced_for_a_moment() -> None:
     assert utils.get_mp_context is theirs
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_engine_is_told_to_keep_its_model_in_its_process() -> None:
     module, _, name = IN_PROCESS.rpartition(".")
     executor = getattr(__import__(module, fromlist=[name]), name)
