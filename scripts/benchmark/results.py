@@ -121,6 +121,11 @@ class Verdict:
     value: float | None
     kept: bool | None
 
+    @property
+    def is_ratio(self) -> bool:
+        """Whether it has no unit, and so can be compared between machines."""
+        return not self.wanted.endswith(" s")
+
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table whose columns line up in a terminal as well."""
@@ -168,7 +173,7 @@ def guard(baseline: Mapping[str, float], verdicts: Sequence[Verdict], slack: flo
     worse = []
     for verdict in verdicts:
         before = baseline.get(verdict.name)
-        if before is None or verdict.value is None:
+        if before is None or verdict.value is None or not verdict.is_ratio:
             continue
         more_is_better = verdict.wanted.startswith("≥")
         bound = before * (1 - slack) if more_is_better else before * (1 + slack)
