@@ -27,6 +27,7 @@ SLACK = 0.1
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the goals alone, in eight minutes")
+    parser.add_argument("--smoke", action="store_true", help="all of it once, tiny: does it work?")
     parser.add_argument("--profile", choices=["cpu", "gpu"], default="cpu")
     parser.add_argument(
         "--dry-run-device",
@@ -46,7 +47,8 @@ def main() -> int:
     from benchmark import cpu
 
     began = time.perf_counter()
-    session = cpu.Session(cpu.QUICK if arguments.quick else cpu.FULL, say(began))
+    plan = cpu.SMOKE if arguments.smoke else cpu.QUICK if arguments.quick else cpu.FULL
+    session = cpu.Session(plan, say(began))
     results = session.results
     results.machine = machine()
     try:

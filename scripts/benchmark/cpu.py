@@ -37,6 +37,7 @@ class Plan:
 
 
 QUICK = Plan(in_flight=(1, 16), minutes=(10,), rounds=3, all_peers=False, words=True)
+SMOKE = Plan(in_flight=(1, 2), minutes=(1,), rounds=1, all_peers=True, words=True)
 FULL = Plan(in_flight=(1, 4, 8, 16, 32), minutes=(10, 60), rounds=3, all_peers=True, words=True)
 
 
@@ -218,7 +219,8 @@ class Session:
             self.rounds(dense.name, [self.vllm], [[dense]], 1)
 
     def _first_deltas(self) -> None:
-        recordings = {"25 s": clips(CLIP_SECONDS, 1)[0], "10 min": recording(10)}
+        minutes = self.plan.minutes[0]
+        recordings = {"25 s": clips(CLIP_SECONDS, 1)[0], f"{minutes:g} min": recording(minutes)}
         for name, audio in recordings.items():
             for server in (self.service, self.vllm):
                 times = [server.first_delta(audio) for _ in range(self.plan.rounds)]
