@@ -86,19 +86,14 @@ class Goal:
 
     def judge(self, results: Results) -> Verdict:
         found = self.measure(results)
-        value = found.value if isinstance(found, Ratio) else found
-        kept = None
-        if value is not None:
-            kept = value >= self.wanted if self.at_least else value <= self.wanted
-        shown = str(found) if isinstance(found, Ratio) else f"{found:.2f}{self.unit}"
         sign = "≥" if self.at_least else "≤"
-        return Verdict(
-            self.name,
-            f"{sign} {self.wanted:g}{self.unit}",
-            "not measured" if value is None else shown,
-            value,
-            kept,
-        )
+        wanted = f"{sign} {self.wanted:g}{self.unit}"
+        if found is None:
+            return Verdict(self.name, wanted, "not measured", None, kept=None)
+        value = found.value if isinstance(found, Ratio) else found
+        kept = value >= self.wanted if self.at_least else value <= self.wanted
+        shown = str(found) if isinstance(found, Ratio) else f"{found:.2f}{self.unit}"
+        return Verdict(self.name, wanted, shown, value, kept)
 
 
 def at_least(
