@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import import_module
 
 from whisper_service.engine.launch import lasting_imports
@@ -14,6 +15,10 @@ _MODULES = (
     "whisper_service.engine.logits_processor_v1",
     "whisper_service.engine.worker_extension",
 )
+
+# A process's title has room only where nothing has changed its environment before this.
+with suppress(ImportError):
+    import_module("setproctitle").getproctitle()
 
 with lasting_imports():
     for _module in _MODULES:
