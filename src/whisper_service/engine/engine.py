@@ -9,6 +9,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,14 @@ import numpy as np
 
 from whisper_service.domain import SAMPLE_RATE, Samples
 from whisper_service.engine.decoding_rules import NO_TOKEN, Carriers
+from whisper_service.engine.launch import (
+    IN_PROCESS,
+    engine_environment,
+    forked_engine,
+    is_one_process,
+    lasting_imports,
+    start_fork_server,
+)
 from whisper_service.engine.logprobs import (
     FirstStep,
     first_step,
@@ -163,9 +172,11 @@ class WhisperEngine:
     def engine_arguments(self) -> dict[str, Any]:
         """The arguments of `AsyncEngineArgs`, the operator's overrides applied."""
         runner = "v1" if self._profile.name == "cpu" or _forces_v1_runner() else "v2"
+        one = is_one_process(self._profile, self._overrides)
         return {
             "model": self._model,
             **self._profile.engine_args,
+            **({"distributed_executor_backend": IN_PROCESS} if one else {}),
             "logits_processors": [_RULES.format(runner)],
             "worker_extension_cls": _EXTENSION,
             "additional_config": vocabulary_config(self._vocabulary),
@@ -173,14 +184,19 @@ class WhisperEngine:
         }
 
     def _build(self) -> None:
-        for name, value in self._profile.environment.items():
+        arguments = self.engine_arguments()
+        is_forked = is_one_process(self._profile, self._overrides)
+        start_fork_server(self._profile, self._overrides)
+        for name, value in engine_environment(self._profile, self._overrides).items():
             os.environ.setdefault(name, value)
-        # vLLM reads its environment when it is imported, and takes seconds to import.
-        from vllm import AsyncEngineArgs
-        from vllm.v1.engine.async_llm import AsyncLLM
+        with lasting_imports():
+            # vLLM reads its environment when it is imported, and takes seconds to import.
+            from vllm import AsyncEngineArgs
+            from vllm.v1.engine.async_llm import AsyncLLM
 
         # Not returned: the thread's future would keep the engine alive beyond its end.
-        self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**self.engine_arguments()))
+        with forked_engine() if is_forked else nullcontext():
+            self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
 
     async def _prepare_worker(self) -> EngineFacts:
         await self._ask_workers("whisper_keep_encoder_outputs", self._encoder_cache_windows)
@@ -207,10 +223,12 @@ class WhisperEngine:
     async def _warm_up(self) -> None:
         """Runs greedy and sampled decoding, alone and mixed: each compiles something once.
 
-        Each engine gets as many requests of a kind: they are handed out in turn.
+        Each engine gets as many requests of a kind: they are handed out in turn. Where nothing is
+        compiled, one run of both kinds does.
         """
         noise = np.random.default_rng(0).normal(0, 0.01, SAMPLE_RATE).astype(np.float32)
-        for temperatures in ((0.0,), (0.4,), (0.0, 0.4)):
+        compiles = os.environ.get("TORCH_COMPILE_DISABLE") != "1"
+        for temperatures in ((0.0,), (0.4,), (0.0, 0.4)) if compiles else ((0.0, 0.4),):
             requests = [
                 DecodingRequest(noise, temperature=each)
                 for each in temperatures

@@ -16,6 +16,8 @@ _MINIMUM_CAPABILITY = (8, 9)  # Ada: the first with fp8 e4m3 in hardware
 _HOPPER = (9, 0)
 _CPU_BLOCK = 128  # positions in a block of vLLM's cache on a CPU
 _OMP_THREADS = "VLLM_CPU_OMP_THREADS_BIND"  # processors of an engine; `|` parts those of several
+# One of them is there where CUDA can work: NVIDIA's driver, Windows' Linux, Jetson.
+_GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/nvhost-gpu", "/dev/nvgpu")
 
 Name = Literal["gpu", "cpu"]
 
@@ -194,21 +196,28 @@ def with_kv_cache(
 
 
 def detect_device() -> Device:
-    """What this machine has. Imports torch, which takes seconds."""
-    # torch and vLLM read these when they are imported, which happens here first.
+    """What this machine has. Imports torch where there may be a GPU, which takes seconds."""
+    # torch and vLLM read these when they are imported, which may happen here first.
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    import torch
-
-    has_gpu = torch.cuda.is_available()
+    gpus, capability = _visible_gpus() if any(map(os.path.exists, _GPU_FILES)) else (0, None)
     flags = _cpu_flags()
     return Device(
-        capability=torch.cuda.get_device_capability() if has_gpu else None,
-        gpus=torch.cuda.device_count() if has_gpu else 0,
+        capability=capability,
+        gpus=gpus,
         cpus=tuple(sorted(os.sched_getaffinity(0))),
         avx512="avx512f" in flags,
         bfloat16=bool(flags & {"avx512_bf16", "amx_bf16"}),
     )
+
+
+def _visible_gpus() -> tuple[int, tuple[int, int] | None]:
+    """How many there are, and the compute capability of the first."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return 0, None
+    return torch.cuda.device_count(), torch.cuda.get_device_capability()
 
 
 def _cpu_flags() -> frozenset[str]:
