@@ -70,6 +70,7 @@ def build_service(settings: Settings) -> TranscriptionService:
         profile,
         overrides=settings.engine_args,
         encoder_cache_windows=settings.encoder_cache_windows,
+        alignment_heads=checkpoint.alignment_heads,
     )
     limits = DecodeLimits(
         max_seconds=settings.max_audio_seconds, timeout_seconds=settings.decode_timeout_seconds

@@ -32,6 +32,7 @@ from whisper_service.service.recording import Recording, RecordingReader
 from whisper_service.service.sequential import SequentialTranscription
 from whisper_service.service.timed_slots import TimedSlots
 from whisper_service.service.window_decoder import WindowDecoder
+from whisper_service.service.word_aligner import WordAligner
 from whisper_service.telemetry.record import Stage, current_record, stage
 from whisper_service.whisper.tokenizer import TextTokenizer
 from whisper_service.whisper.vocabulary import Vocabulary
@@ -65,6 +66,7 @@ class TranscriptionService:
         self._slots = FairSlots(max_windows)
         self._language_threshold = language_threshold
         self._assembler = Assembler(vocabulary, tokenizer)
+        self._words = WordAligner(engine, vocabulary, tokenizer)
         self._state = State.STARTING
         self._admission = admission
         self._in_flight: set[asyncio.Timeout] = set()
@@ -181,6 +183,7 @@ class TranscriptionService:
         language = self._language_token(options)
         recording = await self._read(audio, options, permit)
         decoder = WindowDecoder(self._engine, self._vocabulary, self._tokenizer, options)
+        align = self._words.align_for(options) if options.words else None
         assembly = self._assembler.begin(recording.voiced, prompt_tokens=len(decoder.prompt))
         if listener is not None:
             listener.began(recording.duration)
@@ -193,7 +196,9 @@ class TranscriptionService:
         if recording.windows:
             with TimedSlots(permit.slots(self._slots)) as slots:
                 if options.condition_on_previous_text:
-                    one_by_one = SequentialTranscription(decoder, self._vocabulary, slots, on_piece)
+                    one_by_one = SequentialTranscription(
+                        decoder, self._vocabulary, slots, on_piece, align
+                    )
                     await one_by_one.run(recording.speech, language)
                 else:
                     at_once = ParallelTranscription(
@@ -203,6 +208,7 @@ class TranscriptionService:
                         self._language_threshold,
                         on_piece,
                         slow_start=listener is not None,
+                        align=align,
                     )
                     await at_once.run(recording.windows, language, recording.voiced)
         return assembly.transcript(
