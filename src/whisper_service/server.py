@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import multiprocessing
 import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
+from multiprocessing import resource_tracker
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -69,6 +70,7 @@ def build_service(settings: Settings) -> TranscriptionService:
         profile,
         overrides=settings.engine_args,
         encoder_cache_windows=settings.encoder_cache_windows,
+        alignment_heads=checkpoint.alignment_heads,
     )
     limits = DecodeLimits(
         max_seconds=settings.max_audio_seconds, timeout_seconds=settings.decode_timeout_seconds
@@ -176,9 +178,22 @@ class _Server(uvicorn.Server):
 
 
 def _end_at_once() -> None:
-    for child in multiprocessing.active_children():
-        child.kill()
+    tracker = getattr(resource_tracker._resource_tracker, "_pid", None)  # noqa: SLF001
+    for process in _processes_below(os.getpid()):
+        if process != tracker:  # which takes shared memory away when all others are gone
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
     os._exit(1)
+
+
+def _processes_below(process: int) -> list[int]:
+    """All descendants: the engine's own processes too, which would notice its end too late."""
+    below: list[int] = []
+    with suppress(OSError):  # it has ended meanwhile
+        for children in Path(f"/proc/{process}/task").glob("*/children"):
+            for child in map(int, children.read_text().split()):
+                below += [child, *_processes_below(child)]
+    return below
 
 
 def run(settings: Settings) -> int:
@@ -222,5 +237,6 @@ async def _start_and_watch(service: TranscriptionService, server: _Server) -> No
     if server.is_stopping:
         return  # Ctrl-C reaches the engine's process as well as this one
     logger.critical("the engine has died: stopping, so that a new process takes over")
+    service.fail_all()
     await asyncio.sleep(_LAST_WORDS_SECONDS)
     server.fail()

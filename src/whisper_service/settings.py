@@ -157,7 +157,11 @@ class Settings(BaseSettings):
     )
     encoder_cache_windows: NonNegativeInt = Field(
         default=64,
-        description="Windows whose encoder output is kept, so that a retry is spared the encoder.",
+        description=(
+            "Windows whose encoder output is kept, so that a retry and the words' times are spared "
+            "the encoder. Windows that wait for their words are kept besides, two for each that is "
+            "decoded at most."
+        ),
     )
 
     # Decoding

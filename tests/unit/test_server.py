@@ -1,11 +1,16 @@
-"""How settings become engine arguments."""
+"""How settings become engine arguments, and the end of all processes."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import time
+
+import psutil
 import pytest
 
 from whisper_service.engine.profiles import Device, Profile, choose, with_engines
-from whisper_service.server import with_settings
+from whisper_service.server import _end_at_once, with_settings
 from whisper_service.settings import Settings
 
 
@@ -28,3 +33,24 @@ def test_windows_in_flight_are_counted_for_each_engine(profile: Profile) -> None
     two = with_engines(profile, Device(capability=(9, 0), gpus=2), 2)
     settings = Settings(_env_file=None, max_windows_in_flight=10)
     assert with_settings(two, settings).max_windows == 20
+
+
+def test_the_end_at_once_is_that_of_all_processes() -> None:
+    reading, writing = os.pipe()
+    waiting, going = os.pipe()
+    process = os.fork()
+    if process == 0:
+        family = "sleep 99 & echo $!; exec sleep 99"
+        subprocess.Popen(["sh", "-c", family], stdout=writing).poll()
+        os.read(waiting, 1)  # until they are there
+        _end_at_once()
+    grandchild = int(os.read(reading, 20))
+    os.write(going, b"!")
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 1
+    deadline = time.monotonic() + 5
+    while psutil.pid_exists(grandchild):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    for descriptor in (reading, writing, waiting, going):
+        os.close(descriptor)

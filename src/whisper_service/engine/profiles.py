@@ -16,6 +16,8 @@ _MINIMUM_CAPABILITY = (8, 9)  # Ada: the first with fp8 e4m3 in hardware
 _HOPPER = (9, 0)
 _CPU_BLOCK = 128  # positions in a block of vLLM's cache on a CPU
 _OMP_THREADS = "VLLM_CPU_OMP_THREADS_BIND"  # processors of an engine; `|` parts those of several
+# One of them is there where CUDA can work: NVIDIA's driver, Windows' Linux, Jetson.
+_GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/nvhost-gpu", "/dev/nvgpu")
 
 Name = Literal["gpu", "cpu"]
 
@@ -185,9 +187,8 @@ def with_kv_cache(
     size = 1 if "fp8" in kind else 4 if kind == "float32" else 2
     text = -(-POSITIONS // _CPU_BLOCK)
     audio = -(-ENCODER_TOKENS // _CPU_BLOCK)
-    windows = (
-        int(wanted["max_num_seqs"]) + 2
-    )  # a block is spare, and a window may be on its way out
+    # A block is spare, and a window may be on its way out.
+    windows = int(wanted["max_num_seqs"]) + 2
     # vLLM does not start with less than one request whose audio takes the encoder's whole budget.
     least = -(-int(wanted["max_num_batched_tokens"]) // _CPU_BLOCK) + text
     room = max(windows * (audio + text), least + 2) * _CPU_BLOCK * kv_values * size
@@ -195,21 +196,28 @@ def with_kv_cache(
 
 
 def detect_device() -> Device:
-    """What this machine has. Imports torch, which takes seconds."""
-    # torch and vLLM read these when they are imported, which happens here first.
+    """What this machine has. Imports torch where there may be a GPU, which takes seconds."""
+    # torch and vLLM read these when they are imported, which may happen here first.
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    import torch
-
-    has_gpu = torch.cuda.is_available()
+    gpus, capability = _visible_gpus() if any(map(os.path.exists, _GPU_FILES)) else (0, None)
     flags = _cpu_flags()
     return Device(
-        capability=torch.cuda.get_device_capability() if has_gpu else None,
-        gpus=torch.cuda.device_count() if has_gpu else 0,
+        capability=capability,
+        gpus=gpus,
         cpus=tuple(sorted(os.sched_getaffinity(0))),
         avx512="avx512f" in flags,
         bfloat16=bool(flags & {"avx512_bf16", "amx_bf16"}),
     )
+
+
+def _visible_gpus() -> tuple[int, tuple[int, int] | None]:
+    """How many there are, and the compute capability of the first."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return 0, None
+    return torch.cuda.device_count(), torch.cuda.get_device_capability()
 
 
 def _cpu_flags() -> frozenset[str]:
