@@ -120,7 +120,7 @@ def replica_processes() -> list[psutil.Process]:
 
 
 def named(processes: list[psutil.Process], name: str) -> psutil.Process:
-    return next(each for each in processes if name in " ".join(each.cmdline()))
+    return next(each for each in processes if name in " ".join([each.name(), *each.cmdline()]))
 
 
 class Load:
