@@ -93,8 +93,9 @@ def replicas() -> dict[str, int]:
 def wait_until(what: str, holds: Any, seconds: float = START_SECONDS) -> None:
     began = time.monotonic()
     while not holds():
-        if time.monotonic() - began > seconds:
-            raise AssertionError(f"not within {seconds} s: {what}; {serve.status()}")
+        failed = any(app.status == "DEPLOY_FAILED" for app in serve.status().applications.values())
+        if failed or time.monotonic() - began > seconds:
+            raise AssertionError(f"not within {seconds:.0f} s: {what}; {serve.status()}")
         time.sleep(1)
     say(f"{what} (after {time.monotonic() - began:.0f} s)")
 
@@ -119,7 +120,7 @@ def replica_processes() -> list[psutil.Process]:
 
 
 def named(processes: list[psutil.Process], name: str) -> psutil.Process:
-    return next(each for each in processes if name in " ".join(each.cmdline()))
+    return next(each for each in processes if name in " ".join([each.name(), *each.cmdline()]))
 
 
 class Load:
@@ -205,7 +206,7 @@ def one_is_killed(url: str, what: str) -> None:
     left = [each for each in tree if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
     if left:
         raise AssertionError(f"outlived their replica: {left}")
-    load.check(f"while a {what} was killed, with retries")
+    load.check(f"with retries, while this was killed: {what}")
 
 
 def update_drops_nothing(url: str, port: int) -> None:
@@ -229,6 +230,7 @@ def main() -> None:
     chosen = parser.parse_args().only or parts
     port = free_port()
     url = f"http://127.0.0.1:{port}"
+    os.environ.setdefault("RAY_worker_niceness", "0")  # 15 otherwise: others' work would go first
     ray.init(
         num_cpus=4, object_store_memory=128 * 2**20, include_dashboard=False, log_to_driver=True
     )

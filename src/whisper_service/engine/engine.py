@@ -241,6 +241,9 @@ class WhisperEngine:
                 for _ in range(self._engines)
             ]
             await asyncio.gather(*(self._decode(each, max_tokens=8) for each in requests))
+        await asyncio.gather(*(self._warm_up_words(noise) for _ in range(self._engines)))
+
+    async def _warm_up_words(self, noise: Samples) -> None:
         kept = DecodingRequest(noise, keep=True)
         language = (await self._decode(kept, max_tokens=8)).language
         text = (self._vocabulary.suppressed_at_begin[0],) * 8
