@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from reliability import traffic
 from reliability.figures import spread
 from reliability.liveness import probing
 from reliability.media import Clip, encode, hours_of_speech, load_clips, long_speech
@@ -30,8 +31,7 @@ CLIP_SECONDS = 5.0
 CLIPS = 15
 RUNNING = "whisper_windows_running"
 ROUNDS = 3
-# The long files are sentences over and over, which would be taken for loops and tried again.
-ONE_TRY = {"language": "en", "compression_ratio_threshold": "100", "logprob_threshold": "-100"}
+ONE_TRY = {"language": "en", **traffic.ONE_TRY}
 
 
 async def live(service: RunningService, clips: list[Clip], folder: Path) -> dict[str, Any]:
