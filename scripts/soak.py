@@ -161,8 +161,8 @@ async def freed_after(client: Client) -> float | None:
     began = time.monotonic()
     while time.monotonic() - began < 30:
         text = (await client.get("/metrics")).text
-        values = dict(line.split() for line in text.splitlines() if line.startswith(HELD))
-        if not any(map(float, values.values())):
+        lines = [line.split() for line in text.splitlines()]
+        if not any(float(line[1]) for line in lines if line[0] in HELD):
             return round(time.monotonic() - began, 3)
         await asyncio.sleep(0.05)
     return None
