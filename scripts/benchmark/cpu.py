@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from benchmark.peers import Peer, Pings, Run, Server, Service, VllmServer, Worker
+from benchmark.peers import Peer, PeerFailedError, Pings, Run, Server, Service, VllmServer, Worker
 from benchmark.results import Ratio, Results, at_least, at_most
 from benchmark.speech import Audio, clips, recording, short_clips
 from evaluation.systems import embedded_peer
@@ -108,6 +108,7 @@ class Session:
         self.plan = plan
         self.results = Results()
         self._say = say
+        self._running: list[Peer] = []
         settings = load_settings()
         profile = choose("cpu", detect_device())
         model = resolve_model("embedded", settings.cache_dir)
@@ -146,11 +147,22 @@ class Session:
             for peer in self.peers:
                 stack.callback(_stop, peer)
                 self._say(f"starting {peer.name}")
-                peer.start()
-                self._number("ready_seconds", peer.name, round(peer.ready_seconds, 1))
+                with self._surviving(f"the start of {peer.name}"):
+                    peer.start()
+                    self._running.append(peer)
+                    self._number("ready_seconds", peer.name, round(peer.ready_seconds, 1))
             yield
-            for peer in self.peers:
+            for peer in self._running:
                 self._number("memory_mb", peer.name, peer.process.memory())
+
+    @contextmanager
+    def _surviving(self, what: str) -> Iterator[None]:
+        """One failure is told, and spoils nothing else of the run."""
+        try:
+            yield
+        except (httpx.HTTPError, OSError, PeerFailedError) as error:
+            self._say(f"{what} failed: {error}")
+            self._number("failed", what, str(error)[-300:])
 
     def _number(self, kind: str, name: str, value: object) -> None:
         self.results.numbers.setdefault(kind, {})[name] = value
@@ -168,12 +180,14 @@ class Session:
         """
         for number in range(rounds):
             those = audio[number % len(audio)]
+            seconds = sum(each.seconds for each in those)
             for peer in peers:
-                run = _run(peer, those)
-                self.results.add(
-                    work, peer.name, sum(each.seconds for each in those), run.seconds, len(those)
-                )
-                self._number("last_text", f"{work}: {peer.name}", run.texts[0][:200])
+                if peer not in self._running:
+                    continue
+                with self._surviving(f"{work} by {peer.name}"):
+                    run = _run(peer, those)
+                    self.results.add(work, peer.name, seconds, run.seconds, len(those))
+                    self._number("last_text", f"{work}: {peer.name}", run.texts[0][:200])
         rates = {p.name: m.rate for p in peers if (m := self.results.of(work, p.name))}
         self._say(f"{work}: " + ", ".join(f"{name} {rate:.1f}" for name, rate in rates.items()))
 
@@ -181,7 +195,7 @@ class Session:
         plan = self.plan
         servers: list[Peer] = [self.service, self.vllm, self.bare]
         with self.started():
-            for peer in self.peers:
+            for peer in self._running:
                 peer.clips(clips(CLIP_SECONDS, 2))  # whatever is made at the first request
             for number in plan.in_flight:
                 self._clips(number, [*servers, *(self.others if number in (1, 16) else [])])
@@ -189,9 +203,9 @@ class Session:
             self.rounds(f"{SHORT} clips of 2 to 5 s", servers, short, plan.rounds)
             for minutes in plan.minutes:
                 self._recordings(minutes)
-            self._first_deltas()
-            self._words()
-            self._forms()
+            for step in (self._words, self._first_deltas, self._forms):
+                with self._surviving(step.__name__.removeprefix("_")):
+                    step()
 
     def _clips(self, number: int, peers: list[Peer]) -> None:
         """So many at once; where it is one, four of them one after the other."""
@@ -203,6 +217,8 @@ class Session:
             return
         with Pings(self.service.url) as pings:
             self.rounds(work, peers, rounds, len(rounds))
+        if not pings.seconds:
+            return
         waits = sorted(pings.seconds)
         self._number("live_ms", "median", round(1e3 * statistics.median(waits), 1))
         self._number("live_ms", "99 of 100", round(1e3 * waits[int(0.99 * len(waits))], 1))
@@ -223,6 +239,8 @@ class Session:
         recordings = {"25 s": clips(CLIP_SECONDS, 1)[0], f"{minutes:g} min": recording(minutes)}
         for name, audio in recordings.items():
             for server in (self.service, self.vllm):
+                if server not in self._running:
+                    continue
                 times = [server.first_delta(audio) for _ in range(self.plan.rounds)]
                 self._number("first_delta_s", f"{name}: {server.name}", statistics.median(times))
 
