@@ -27,18 +27,19 @@ SHORT = 32  # clips of 2 to 5 s, at once
 
 @dataclass(frozen=True)
 class Plan:
-    """in_flight: numbers of clips at once; minutes: of the recordings; peers: beside the three."""
+    """in_flight: numbers of clips at once; minutes: of the recordings; goals_only: nothing else."""
 
     in_flight: tuple[int, ...]
     minutes: tuple[float, ...]
-    rounds: int
-    all_peers: bool
-    words: bool
+    rounds: int = 3
+    recording_rounds: int = 3
+    singles: int = 4  # clips one after the other in a round, where one is in flight
+    goals_only: bool = False
 
 
-QUICK = Plan(in_flight=(1, 16), minutes=(10,), rounds=3, all_peers=False, words=True)
-SMOKE = Plan(in_flight=(1, 2), minutes=(1,), rounds=1, all_peers=True, words=True)
-FULL = Plan(in_flight=(1, 4, 8, 16, 32), minutes=(10, 60), rounds=3, all_peers=True, words=True)
+QUICK = Plan((1, 16), (10,), recording_rounds=2, singles=2, goals_only=True)
+SMOKE = Plan((1, 2), (1,), rounds=1, recording_rounds=1, singles=1)
+FULL = Plan((1, 4, 8, 16, 32), (10, 60))
 
 
 def _ready(results: Results) -> float | None:
@@ -129,12 +130,12 @@ class Session:
                 {"folder": folder, "compute": compute, "batch": batch},
             )
             for compute, batch in (
-                [("int8", 8), ("float32", 8), ("int8", 1), ("float32", 1)]
-                if plan.all_peers
-                else [("int8", 8)]
+                [("int8", 8)]
+                if plan.goals_only
+                else [("int8", 8), ("float32", 8), ("int8", 1), ("float32", 1)]
             )
         ]
-        if plan.all_peers and _has_openai_whisper():
+        if not plan.goals_only and _has_openai_whisper():
             self.others.append(Worker("openai-whisper", "openai-whisper", {"folder": model}))
 
     @property
@@ -198,19 +199,23 @@ class Session:
             for peer in self._running:
                 peer.clips(clips(CLIP_SECONDS, 2))  # whatever is made at the first request
             for number in plan.in_flight:
-                self._clips(number, [*servers, *(self.others if number in (1, 16) else [])])
-            short = [short_clips(SHORT)]
-            self.rounds(f"{SHORT} clips of 2 to 5 s", servers, short, plan.rounds)
+                others = number in (1, 16) and not plan.goals_only
+                self._clips(number, [*servers, *(self.others if others else [])])
+            if not plan.goals_only:
+                short = [short_clips(SHORT)]
+                self.rounds(f"{SHORT} clips of 2 to 5 s", servers, short, plan.rounds)
             for minutes in plan.minutes:
                 self._recordings(minutes)
-            for step in (self._words, self._first_deltas, self._forms):
+            extras = () if plan.goals_only else (self._forms,)
+            for step in (self._words, self._first_deltas, *extras):
                 with self._surviving(step.__name__.removeprefix("_")):
                     step()
 
     def _clips(self, number: int, peers: list[Peer]) -> None:
-        """So many at once; where it is one, four of them one after the other."""
+        """So many at once; where it is one, several of them one after the other."""
         work = f"clips, {number} in flight"
-        together = clips(CLIP_SECONDS, number * self.plan.rounds * (4 if number == 1 else 1))
+        times = self.plan.rounds * (self.plan.singles if number == 1 else 1)
+        together = clips(CLIP_SECONDS, number * times)
         rounds = [together[start : start + number] for start in range(0, len(together), number)]
         if number != 16:
             self.rounds(work, peers, rounds, len(rounds))
@@ -228,10 +233,11 @@ class Session:
         dense, half = recording(minutes), recording(minutes, half_silent=True)
         long = minutes > 10
         others = [p for p in self.others if p.name == FASTEST_OTHER or not long]
-        rounds = 1 if long else self.plan.rounds
+        rounds = 1 if long else self.plan.recording_rounds
         self.rounds(dense.name, [self.service, *others], [[dense]], rounds)
-        self.rounds(half.name, [self.service, *others[:1]], [[half]], rounds)
-        if not long:
+        also = [] if self.plan.goals_only else others[:1]
+        self.rounds(half.name, [self.service, *also], [[half]], rounds)
+        if not long and not self.plan.goals_only:
             self.rounds(dense.name, [self.vllm], [[dense]], 1)
 
     def _first_deltas(self) -> None:
@@ -241,13 +247,11 @@ class Session:
             for server in (self.service, self.vllm):
                 if server not in self._running:
                     continue
-                times = [server.first_delta(audio) for _ in range(self.plan.rounds)]
+                times = [server.first_delta(audio) for _ in range(self.plan.recording_rounds)]
                 self._number("first_delta_s", f"{name}: {server.name}", statistics.median(times))
 
     def _words(self) -> None:
         """Word times, where the service has them: beside the same clips without."""
-        if not self.plan.words:
-            return
         fields = {"response_format": "verbose_json", "timestamp_granularities[]": "word"}
         try:
             self.service.clips(clips(CLIP_SECONDS, 1), **fields)
