@@ -22,12 +22,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from evaluation import clips as alone
-from evaluation import corpus, crowd, long, sounds
+from evaluation import corpus, crowd, hours, long, sounds, words
 from evaluation.report import Section, render, render_goals
 from evaluation.systems import Dotted, Peer, Service, System, embedded_peer
 from samples import samples_folder
 
-SECTIONS = ("clips", "nonspeech", "joined", "crowd")
+SECTIONS = ("clips", "nonspeech", "joined", "crowd", "words", "words-cost")
 MINUTES_IN_THE_MIDDLE_OF = 60.0
 
 
@@ -72,12 +72,30 @@ def _sections(
         yield long.seams(systems, clips, args.joined_languages or [first], args.orders, args.seed)
     if "crowd" in args.sections and service is not None:
         yield crowd.crowd(service, clips, args.concurrent, args.seed)
+    if service is not None:
+        yield from _words(args, service, clips)
     if args.hour is not None:
         own = [clip for clip in clips if clip.language == first]
         yield long.middle(systems, own, 60 * args.hour, args.seed)
+    if args.hours is not None and service is not None:
+        own = [clip for clip in clips if clip.language == first]
+        yield hours.hours(service, own, 3600 * args.hours, args.seed)
 
 
-def _peer(args: argparse.Namespace) -> list[System]:
+def _words(
+    args: argparse.Namespace, service: Service, clips: Sequence[corpus.Clip]
+) -> Iterator[Section]:
+    english = [clip for clip in clips if clip.language == "en"]
+    if "words" in args.sections:
+        peer = next(iter(_peer(args)), None)
+        if peer is not None:
+            yield words.beside_peer(service, peer, clips)
+        yield words.against_truth(service, peer, english, args.orders, args.seed)
+    if "words-cost" in args.sections:
+        yield words.cost(service, english)
+
+
+def _peer(args: argparse.Namespace) -> list[Peer]:
     if args.service_only:
         return []
     return [
@@ -130,6 +148,8 @@ def _arguments() -> argparse.Namespace:
     add("--sections", nargs="*", choices=SECTIONS, default=SECTIONS, help="what to measure")
     add("--hour", type=float, nargs="?", const=MINUTES_IN_THE_MIDDLE_OF, metavar="MINUTES",
         help="besides, a clip in the middle of an hour, or of so many minutes")  # fmt: skip
+    add("--hours", type=float, nargs="?", const=2.0, metavar="N",
+        help="besides, a recording of 2 hours, or of so many, and its memory")  # fmt: skip
     add("--repeat", type=int, default=1, help="how often the section clips runs each clip")
     add("--joined-languages", nargs="+", metavar="CODE", help="whose clips are joined: English's")
     add("--orders", type=int, default=3, help="recordings of ten clips for each such language")

@@ -16,6 +16,7 @@ import sys
 import time
 import uuid
 import wave
+from pathlib import Path
 
 import numpy as np
 
@@ -80,6 +81,9 @@ def speech(seconds: float) -> bytes:
 class Container:
     def __init__(self, engine: list[str], image: str, arguments: list[str]) -> None:
         self._engine = engine
+        if Path(engine[0]).name == "podman":
+            # Unlike Docker it would mount a writable /run and /var/tmp as well.
+            arguments = ["--read-only-tmpfs=false", *arguments]
         self.name = f"whisper-image-test-{uuid.uuid4().hex[:8]}"
         self.began = time.monotonic()
         self.do("run", "--detach", "--name", self.name, *HARDENED, *arguments, image)

@@ -8,6 +8,7 @@ import io
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +23,8 @@ from whisper_service.languages import LANGUAGES
 RETRIED = {429, 503}  # statuses that tell a client to come again
 RETRIES = 20
 
+Fields = Mapping[str, str | list[str]]
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -31,6 +34,14 @@ class Piece:
     end: float
     text: str
     temperature: float
+
+
+@dataclass(frozen=True)
+class SpokenWord:
+    word: str
+    start: float  # seconds of the file
+    end: float
+    probability: float
 
 
 @dataclass(frozen=True)
@@ -84,6 +95,26 @@ class Peer:
         text = "".join(piece.text for piece in pieces).strip()
         return Answer(text, info.language, pieces, time.perf_counter() - started)
 
+    def words(
+        self, audio: bytes, language: str | None, *, vad: bool | None = None
+    ) -> list[SpokenWord]:
+        """Each word's time, with or without its voice activity detection."""
+        segments, _ = self._model.transcribe(
+            io.BytesIO(audio),
+            language=language,
+            beam_size=1,
+            best_of=1,
+            temperature=0.0,
+            condition_on_previous_text=False,
+            vad_filter=self._vad if vad is None else vad,
+            word_timestamps=True,
+        )
+        return [
+            SpokenWord(word.word, float(word.start), float(word.end), float(word.probability))
+            for segment in segments
+            for word in segment.words or ()
+        ]
+
 
 class Service:
     """The running service, asked as a client would."""
@@ -110,14 +141,33 @@ class Service:
         )
         return Answer(body["text"], language_code(body["language"]), pieces, seconds)
 
-    def post(self, audio: bytes, fields: dict[str, str]) -> httpx.Response:
+    def words(
+        self, audio: bytes, language: str | None, *, vad: bool | None = None
+    ) -> list[SpokenWord]:
+        """Each word's time, with or without voice activity detection."""
+        fields: dict[str, str | list[str]] = {
+            "response_format": "verbose_json",
+            "timestamp_granularities[]": ["word", "segment"],
+        }
+        if language:
+            fields["language"] = language
+        if vad is not None:
+            fields["vad_filter"] = str(vad).lower()
+        body = self.post(audio, fields).json()
+        return [
+            SpokenWord(word["word"], word["start"], word["end"], word["probability"])
+            for segment in body["segments"]
+            for word in segment["words"]
+        ]
+
+    def post(self, audio: bytes, fields: Fields) -> httpx.Response:
         response = self._client.post(self.endpoint, data=self.form(fields), files=upload(audio))
         if response.status_code != httpx.codes.OK:
             raise SystemExit(f"{response.status_code} to {fields}: {response.text}")
         return response
 
     async def post_beside_others(
-        self, client: httpx.AsyncClient, audio: bytes, fields: dict[str, str]
+        self, client: httpx.AsyncClient, audio: bytes, fields: Fields
     ) -> httpx.Response:
         """Posts as one client of many does: told that it is too busy, it comes again."""
         for _ in range(RETRIES):
@@ -131,8 +181,9 @@ class Service:
     def endpoint(self) -> str:
         return f"{self.url}/audio/transcriptions"
 
-    def form(self, fields: dict[str, str]) -> dict[str, str]:
-        return {"model": self.model, **fields} | ({} if self._vad else {"vad_filter": "false"})
+    def form(self, fields: Fields) -> dict[str, str | list[str]]:
+        default = {} if self._vad else {"vad_filter": "false"}
+        return {"model": self.model, **default, **fields}
 
     def _first_model(self) -> str:
         try:

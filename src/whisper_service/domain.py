@@ -58,6 +58,9 @@ class TranscriptionOptions:
     quality: QualityOptions = QualityOptions()
     condition_on_previous_text: bool = False  # True: the sequential seek loop
     logprobs: bool = False  # whether the transcript carries its tokens' log-probabilities
+    words: bool = False  # whether its segments carry their words' times
+    # Improbable words between silences longer than this are left out; None: nothing is. With words.
+    hallucination_silence_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,22 @@ class Window:
         On the seam between two spans an end belongs to the earlier one.
         """
         return self._file_time(seconds, start=False)
+
+    def file_times(self, start: float, end: float) -> tuple[float, float]:
+        """The file's times of what lies between two times of this window and is one thing.
+
+        Both are in the span that has its middle: a word is not spoken across a silence.
+        """
+        middle = min(max(round((start + end) / 2 * SAMPLE_RATE), 0), len(self.samples) - 1)
+        offset = 0
+        for span in self.spans:
+            if middle < offset + len(span):
+                break
+            offset += len(span)
+        first, last = (
+            min(max(round(time * SAMPLE_RATE) - offset, 0), len(span)) for time in (start, end)
+        )
+        return (span.start + first) / SAMPLE_RATE, (span.start + last) / SAMPLE_RATE
 
     def cut(self, sample: int) -> tuple[Window, Window]:
         """What of this window comes before, and what from its sample on; one may be empty."""

@@ -94,6 +94,16 @@ DECODERS_ENDED = Counter(
     "Decoding processes that an upload ended before their time: `crash`, `timeout`, `cancelled`.",
     ["reason"],
 )
+ALIGNMENTS = Counter(
+    "whisper_alignments_total",
+    "Windows whose words were given times: `aligned`, `encoded_again` where the encoder's output "
+    "was not kept for long enough, `estimated` where the alignment failed.",
+    ["outcome"],
+)
+ENCODER_OUTPUTS = Gauge(
+    "whisper_encoder_outputs_held",
+    "Windows whose encoder outputs the engine held when it last began to align words.",
+)
 WINDOWS = Counter(
     "whisper_windows_total",
     "Windows of at most 30 s that were decoded: `text`, `silence` that is dropped, `doubted` after "
@@ -139,6 +149,8 @@ for _reason in ("compression_ratio", "logprob", "prompt"):
     WINDOW_RETRIES.labels(_reason)
 for _outcome in ("text", "silence", "doubted", "split"):
     WINDOWS.labels(_outcome)
+for _outcome in ("aligned", "encoded_again", "estimated"):
+    ALIGNMENTS.labels(_outcome)
 for _reason in ("key", "state", "connections", "queue", "uploads"):
     REFUSED.labels(_reason)
 for _reason in ("crash", "timeout", "cancelled"):

@@ -64,6 +64,23 @@ def test_times_lead_back_into_the_file(seconds: float, start: float, end: float)
     assert PACKED.file_end(seconds) == pytest.approx(end)
 
 
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ((1, 2), (11, 12)),
+        ((4, 5.5), (14, 15)),  # most of it is before the seam
+        ((4.8, 7), (100, 102)),  # and here after it
+        ((5, 5), (100, 100)),
+        ((14, 99), (109, 110)),
+        ((-1, 1), (10, 11)),
+    ],
+)
+def test_one_things_two_times_are_in_one_span(
+    times: tuple[float, float], expected: tuple[float, float]
+) -> None:
+    assert PACKED.file_times(*times) == pytest.approx(expected)
+
+
 @given(drawn=DRAWN, data=st.data())
 def test_every_sample_leads_back_to_its_own_place(
     drawn: list[tuple[int, int]], data: st.DataObject

@@ -92,13 +92,21 @@ async def _answer(
             return transcript
 
         if asked.stream:
-            writer = EventWriter(asked.response_format, logprobs=asked.options.logprobs)
+            writer = EventWriter(
+                asked.response_format,
+                logprobs=asked.options.logprobs,
+                granularities=asked.granularities,
+            )
             return await EventStream.begin(request, work, writer)
         transcript = await work()
     # In a thread: hours of segments take long enough to be noticed by everybody else.
     with stage(Stage.FORMAT):
         formatted = await asyncio.to_thread(
-            format_transcript, transcript, asked.response_format, granularities=asked.granularities
+            format_transcript,
+            transcript,
+            asked.response_format,
+            granularities=asked.granularities,
+            subtitles=asked.subtitles,
         )
     return Response(formatted.body, media_type=formatted.media_type)
 

@@ -15,6 +15,7 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -47,8 +48,13 @@ def _check_kind(value: object) -> object:
     raise ValueError('it should be "auto" or an object like {"type": "server_vad"}')
 
 
+# An enumeration of one, since client generators trip over a constant that is one of several types.
+_Auto = Annotated[
+    Literal["auto"], WithJsonSchema({"type": "string", "enum": ["auto"]}), Tag("auto")
+]
+
 ChunkingStrategy = Annotated[
-    Annotated[Literal["auto"], Tag("auto")] | Annotated[ServerVad, Tag("server_vad")],
+    _Auto | Annotated[ServerVad, Tag("server_vad")],
     Discriminator(lambda value: "auto" if isinstance(value, str) else "server_vad"),
     BeforeValidator(_check_kind),
 ]
@@ -138,6 +144,34 @@ class SpeechForm(BaseModel):
         ),
     )
 
+    max_line_width: int | None = Field(
+        default=None,
+        json_schema_extra=_no_null,
+        ge=1,
+        le=1000,
+        description=(
+            "Extension, with `srt` and `vtt`. Most columns of a line; an East Asian wide character "
+            "takes two. Default: 42."
+        ),
+    )
+    max_line_count: int | None = Field(
+        default=None,
+        json_schema_extra=_no_null,
+        ge=1,
+        le=100,
+        description="Extension, with `srt` and `vtt`. Most lines of a cue. Default: 2.",
+    )
+    max_cue_seconds: float | None = Field(
+        default=None,
+        json_schema_extra=_no_null,
+        ge=0.5,
+        allow_inf_nan=False,
+        description=(
+            "Extension, with `srt` and `vtt`. Longest time of a cue; a longer phrase is cut where "
+            "its speaker pauses or a clause ends. Default: as long as the phrase."
+        ),
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _drop_empty(cls, sent: Any) -> Any:
@@ -170,7 +204,8 @@ class TranscriptionForm(SpeechForm):
         default_factory=lambda: [Granularity.SEGMENT],
         max_length=8,
         description=(
-            "What `verbose_json` gives times for. `word` is not served yet: a 400 for now."
+            "What `verbose_json` gives times for: `word`, `segment` or both. With both, each "
+            "segment has its words as well, with their probabilities."
         ),
     )
     stream: bool = Field(
@@ -179,6 +214,23 @@ class TranscriptionForm(SpeechForm):
             "`true`: server-sent events, text as soon as it is certain. With `json` and `text` "
             "they are OpenAI's; `verbose_json` adds an event for every segment. Not with `srt` "
             "and `vtt`."
+        ),
+    )
+    word_timestamps: bool = Field(
+        default=False,
+        description=(
+            "Extension, with `srt` and `vtt`. Every word's time: in `vtt` as a time tag before the "
+            "word, in `srt` as a cue for each word, underlined."
+        ),
+    )
+    hallucination_silence_threshold: float | None = Field(
+        default=None,
+        json_schema_extra=_no_null,
+        gt=0,
+        allow_inf_nan=False,
+        description=(
+            "Extension. Phrases of improbable words that stand between silences longer than this, "
+            "in seconds, are left out, as in the reference. Default: nothing is left out."
         ),
     )
     chunking_strategy: ChunkingStrategy | None = Field(

@@ -17,11 +17,13 @@ from whisper_service.domain import (
 )
 from whisper_service.errors import Fault, ServiceError
 from whisper_service.formats.response_format import Granularity, ResponseFormat
+from whisper_service.formats.subtitles import SubtitleOptions
 from whisper_service.languages import resolve_language
 from whisper_service.settings import Settings
 
 FALLBACK: Final = TranscriptionOptions().temperatures
-_NOT_STREAMED: Final = frozenset({ResponseFormat.SRT, ResponseFormat.VTT})
+_SUBTITLES: Final = frozenset({ResponseFormat.SRT, ResponseFormat.VTT})
+_LAYOUT: Final = ("max_line_width", "max_line_count", "max_cue_seconds")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class SpeechRequest:
     options: TranscriptionOptions
     response_format: ResponseFormat
     granularities: frozenset[Granularity]
+    subtitles: SubtitleOptions
     stream: bool = False
 
 
@@ -42,6 +45,7 @@ def read_request(form: SpeechForm, card: ModelCard, settings: Settings) -> Speec
     """
     check_served(form.model, card)
     _check_prompt(form.prompt, settings.max_prompt_chars)
+    subtitles = _subtitles(form)
     transcription = form if isinstance(form, TranscriptionForm) else None
     if transcription:
         _check_answer(transcription)
@@ -60,10 +64,14 @@ def read_request(form: SpeechForm, card: ModelCard, settings: Settings) -> Speec
         quality=_quality(form, settings),
         condition_on_previous_text=form.condition_on_previous_text,
         logprobs=bool(transcription and transcription.include),
+        words=bool(transcription and _needs_words(transcription)),
+        hallucination_silence_seconds=(
+            transcription.hallucination_silence_threshold if transcription else None
+        ),
         temperatures=(form.temperature,) if form.temperature > 0 else FALLBACK,
     )
     stream = bool(transcription and transcription.stream)
-    return SpeechRequest(options, form.response_format, granularities, stream)
+    return SpeechRequest(options, form.response_format, granularities, subtitles, stream)
 
 
 def _check_prompt(prompt: str, limit: int) -> None:
@@ -72,17 +80,23 @@ def _check_prompt(prompt: str, limit: int) -> None:
 
 
 def _check_answer(form: TranscriptionForm) -> None:
-    """What can be asked for only together, and what is not served yet."""
+    """What can be asked for only together."""
     verbose = form.response_format is ResponseFormat.VERBOSE_JSON
-    if Granularity.WORD in form.timestamp_granularities:
-        if not verbose:
-            raise invalid(
-                "timestamp_granularities", "with 'word' needs response_format 'verbose_json'."
-            )
-        raise _not_yet("timestamp_granularities", "word timestamps are", "segment")
+    if Granularity.WORD in form.timestamp_granularities and not verbose:
+        raise invalid(
+            "timestamp_granularities",
+            "with 'word' needs response_format 'verbose_json'; 'srt' and 'vtt' take "
+            "word_timestamps=true.",
+        )
+    if form.word_timestamps and form.response_format not in _SUBTITLES:
+        raise invalid(
+            "word_timestamps",
+            "needs response_format 'srt' or 'vtt'; 'verbose_json' takes "
+            "timestamp_granularities[]=word.",
+        )
     if form.include and form.response_format is not ResponseFormat.JSON:
         raise invalid("include", "needs response_format 'json'.")
-    if form.stream and form.response_format in _NOT_STREAMED:
+    if form.stream and form.response_format in _SUBTITLES:
         raise invalid(
             "stream",
             f"gives events, not {form.response_format.value!r}: with it, ask for response_format "
@@ -90,10 +104,26 @@ def _check_answer(form: TranscriptionForm) -> None:
         )
 
 
-def _not_yet(param: str, what: str, instead: str | None = None) -> ServiceError:
-    advice = f"send {instead!r}, or leave the field out" if instead else "leave the field out"
-    return ServiceError(
-        Fault.UNSUPPORTED_VALUE, f"'{param}': {what} not supported yet; {advice}.", param
+def _needs_words(form: TranscriptionForm) -> bool:
+    return (
+        Granularity.WORD in form.timestamp_granularities
+        or form.word_timestamps
+        or form.hallucination_silence_threshold is not None
+        # Where a subtitle may be cut, and how long its text is spoken, only the words tell.
+        or any(getattr(form, name) is not None for name in _LAYOUT)
+    )
+
+
+def _subtitles(form: SpeechForm) -> SubtitleOptions:
+    asked = {name: getattr(form, name) for name in _LAYOUT if getattr(form, name) is not None}
+    if asked and form.response_format not in _SUBTITLES:
+        raise invalid(next(iter(asked)), "needs response_format 'srt' or 'vtt'.")
+    default = SubtitleOptions()
+    return SubtitleOptions(
+        max_line_chars=asked.get("max_line_width", default.max_line_chars),
+        max_lines=asked.get("max_line_count", default.max_lines),
+        max_seconds=asked.get("max_cue_seconds"),
+        words=isinstance(form, TranscriptionForm) and form.word_timestamps,
     )
 
 

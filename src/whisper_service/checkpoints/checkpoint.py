@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,21 @@ from whisper_service.whisper.vocabulary import (
     read_vocabulary,
 )
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
     """What is read.
 
     kv_values: numbers that the decoder keeps for a position: a key and a value in each layer.
+    alignment_heads: layer and head of those that look at what is being said; empty: unknown.
     """
 
     vocabulary: Vocabulary
     tokenizer: TextTokenizer
     kv_values: int
+    alignment_heads: tuple[tuple[int, int], ...] = ()
 
 
 def read_checkpoint(model: str) -> Checkpoint:
@@ -42,10 +47,29 @@ def read_checkpoint(model: str) -> Checkpoint:
             f"{model} is a {config.get('model_type', 'model without config.json')!s}, not a Whisper"
         )
     tokenizer = _tokenizer(folder)
-    vocabulary = read_vocabulary(tokenizer, config, _read(folder / "generation_config.json"))
+    generation = _read(folder / "generation_config.json")
+    vocabulary = read_vocabulary(tokenizer, config, generation)
     # Transformers' own defaults where the configuration is silent.
-    kv_values = 2 * int(config.get("d_model", 384)) * int(config.get("decoder_layers", 4))
-    return Checkpoint(vocabulary, TextTokenizer(tokenizer, vocabulary), kv_values)
+    layers = int(config.get("decoder_layers", 4))
+    kv_values = 2 * int(config.get("d_model", 384)) * layers
+    heads = _alignment_heads(generation, layers, int(config.get("decoder_attention_heads", 6)))
+    return Checkpoint(vocabulary, TextTokenizer(tokenizer, vocabulary), kv_values, heads)
+
+
+def _alignment_heads(
+    generation: dict[str, Any], layers: int, heads: int
+) -> tuple[tuple[int, int], ...]:
+    """Those that are named and exist: a fine-tune may carry the list of another size."""
+    given = generation.get("alignment_heads") or []
+    try:
+        named = {(int(layer), int(head)) for layer, head in given}
+    except (TypeError, ValueError):
+        named = set()
+    known = {(layer, head) for layer, head in named if layer in range(layers)}
+    kept = tuple(sorted((layer, head) for layer, head in known if head in range(heads)))
+    if given and len(kept) < len(given):
+        logger.warning("the checkpoint's alignment heads are not all its own: some are left out")
+    return kept
 
 
 def _folder(model: str) -> Path:

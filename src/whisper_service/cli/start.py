@@ -16,9 +16,10 @@ def start_service(settings: Settings) -> int:
     from whisper_service.engine.launch import lasting_imports, start_fork_server
     from whisper_service.engine.profiles import UnsuitableDeviceError, choose, detect_device
 
+    overrides = {"data_parallel_size": settings.data_parallel_size, **settings.engine_args}
     try:
         # The engine's process imports its own while this one does.
-        start_fork_server(choose(settings.profile, detect_device()), settings.engine_args)
+        start_fork_server(choose(settings.profile, detect_device()), overrides)
     except UnsuitableDeviceError as error:
         return _refuse(error)
 

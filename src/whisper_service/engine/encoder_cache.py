@@ -1,6 +1,8 @@
 """Keeps the encoder's latest outputs, so that a retry of a window does not encode it again.
 
 vLLM gives encoder-decoder models no encoder cache. Outputs are keyed by a digest of the features.
+Those of windows whose words will be aligned have a name as well, and stay until they are let go of
+or too many others are waiting.
 """
 
 from __future__ import annotations
@@ -27,15 +29,15 @@ class FeatureDigest:
 
     def __init__(self) -> None:
         self._seed = secrets.randbits(63)
-        self._weights: Tensor | None = None
+        self._weights: dict[tuple[int, torch.device], Tensor] = {}
 
     def __call__(self, features: Tensor) -> list[Digest]:
         """One digest for each of `features`, float[windows, mel, frames]."""
         bits = features.contiguous().view(_INTEGERS[features.element_size()]).flatten(1).long()
-        weights = self._weights
-        if weights is None or weights.shape[1] != bits.shape[1] or weights.device != bits.device:
-            weights = self._draw(bits.shape[1]).to(bits.device)
-            self._weights = weights
+        place = bits.shape[1], bits.device
+        if place not in self._weights:
+            self._weights[place] = self._draw(bits.shape[1]).to(bits.device)
+        weights = self._weights[place]
         sums = torch.stack([(bits * lane).sum(dim=-1) for lane in weights], dim=-1)
         return [tuple(row) for row in sums.tolist()]
 
@@ -49,20 +51,49 @@ _INTEGERS = {2: torch.int16, 4: torch.int32}
 
 
 class EncoderCache:
-    """Wraps a model's `embed_multimodal`; holds the outputs of at most `capacity` windows."""
+    """Wraps a model's `embed_multimodal`; holds the outputs of at most `capacity` windows.
 
-    def __init__(self, encode: Callable[..., Sequence[Tensor]], capacity: int) -> None:
+    Args:
+        encode: the model's own.
+        capacity: windows that may come again.
+        names: windows that may have a name; most of them are among the others, and shared.
+    """
+
+    def __init__(
+        self, encode: Callable[..., Sequence[Tensor]], capacity: int, names: int = 0
+    ) -> None:
         self._encode = encode
         self._capacity = capacity
+        self._names = names
         self._digest = FeatureDigest()
         self._outputs: OrderedDict[Digest, Tensor] = OrderedDict()
+        self._expected: dict[Digest, list[str]] = {}
+        self._named: OrderedDict[str, Tensor] = OrderedDict()
         self.hits = 0
         self.misses = 0
+
+    def expect(self, name: str, features: Tensor) -> None:
+        """What comes of these features, float[mel, frames], in the next batch gets the name."""
+        (digest,) = self._digest(features.unsqueeze(0))
+        self._expected.setdefault(digest, []).append(name)
+
+    def named(self, name: str) -> Tensor | None:
+        """float[positions, width]; None where it has made room for others, or never came."""
+        return self._named.get(name)
+
+    def let_go(self, name: str) -> None:
+        self._named.pop(name, None)
+
+    @property
+    def windows(self) -> int:
+        """Whose outputs are held, for whatever reason."""
+        return len({id(output) for output in (*self._outputs.values(), *self._named.values())})
 
     def embed_multimodal(self, **inputs: Any) -> list[Tensor]:
         """The encoder's output for each window of `input_features`, float[positions, width]."""
         features = inputs.get("input_features")
-        if not isinstance(features, Tensor) or self._capacity == 0:
+        unused = self._capacity == 0 and not self._expected
+        if not isinstance(features, Tensor) or unused:
             return list(self._encode(**inputs))
         digests = self._digest(features)
         known = {digest: self._outputs[digest] for digest in digests if digest in self._outputs}
@@ -76,9 +107,21 @@ class EncoderCache:
         for digest in digests:
             # A slice would keep its whole batch alive.
             self._remember(digest, known[digest])
+            self._name(digest, known[digest])
+        self._expected.clear()  # what has not come by now was never scheduled
         return [known[digest] for digest in digests]
 
+    def _name(self, digest: Digest, output: Tensor) -> None:
+        for name in self._expected.pop(digest, ()):
+            shared = self._outputs.get(digest)
+            self._named[name] = output.clone() if shared is None else shared
+            self._named.move_to_end(name)
+        while len(self._named) > self._names:
+            self._named.popitem(last=False)
+
     def _remember(self, digest: Digest, output: Tensor) -> None:
+        if self._capacity == 0:
+            return
         if digest not in self._outputs:
             self._outputs[digest] = output.clone()
         self._outputs.move_to_end(digest)

@@ -8,14 +8,16 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from whisper_service.domain import SAMPLE_RATE, Samples
+from whisper_service.domain import ENCODER_POSITIONS_PER_SECOND, SAMPLE_RATE, Samples, Task
+from whisper_service.engine.aligner import Aligner, AlignmentError, AlignmentRequest
 from whisper_service.engine.decoding_rules import NO_TOKEN, Carriers
 from whisper_service.engine.launch import (
     IN_PROCESS,
@@ -32,9 +34,10 @@ from whisper_service.engine.logprobs import (
     requested_tokens,
     token_logprobs,
 )
-from whisper_service.engine.parameters import RuleParameters, vocabulary_config
+from whisper_service.engine.parameters import RuleParameters, name_args, vocabulary_config
 from whisper_service.engine.profiles import POSITIONS, Profile
-from whisper_service.errors import Fault, ServiceError
+from whisper_service.engine.ranks import EngineRanks
+from whisper_service.errors import ENGINE_DIED, Fault, ServiceError
 from whisper_service.whisper.prompt import decoder_prompt, max_new_tokens
 from whisper_service.whisper.vocabulary import Vocabulary
 
@@ -45,6 +48,7 @@ _EXTENSION = "whisper_service.engine.worker_extension.WhisperWorkerExtension"
 # A loop is over when a pattern of at most 24 tokens has come eight times in a row.
 _LOOP_PATTERN, _LOOP_COUNT = 24, 8
 _LOWEST_TEMPERATURE = 0.01  # above 0; vLLM raises a lower one to it
+_WATCH_SECONDS = 1.0  # between two looks at whether the engine still lives, in a call
 _SEED = 0  # of sampling at a temperature above 0: the same file gives the same text twice
 
 
@@ -55,6 +59,7 @@ class DecodingRequest:
     key: names the window's samples; tries of the same window share it and so its features.
     language, task: tokens that are forced; NO_TOKEN for the language: the likeliest one.
     trace_headers: of the trace that the engine goes on with; None: it is not traced.
+    keep: whether the window's words will be aligned, by its key.
     """
 
     samples: Samples
@@ -64,6 +69,7 @@ class DecodingRequest:
     temperature: float = 0.0
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
     trace_headers: Mapping[str, str] | None = None
+    keep: bool = False
 
     def __post_init__(self) -> None:
         # The temperature is needed again where log-probabilities are read: it must be vLLM's.
@@ -115,7 +121,8 @@ class EngineFacts:
     attention_backend: str
     compilation: str
     cudagraphs: str
-    max_windows: int
+    max_windows: int  # of all engines
+    engines: int = 1
 
     def __str__(self) -> str:
         return " ".join(f"{name}={value}" for name, value in vars(self).items())
@@ -132,6 +139,7 @@ class WhisperEngine:
         *,
         overrides: Mapping[str, Any] | None = None,
         encoder_cache_windows: int = 0,
+        alignment_heads: Sequence[tuple[int, int]] = (),
     ) -> None:
         self._model = model
         self._vocabulary = vocabulary
@@ -139,6 +147,10 @@ class WhisperEngine:
         self._profile = profile
         self._overrides = dict(overrides or {})
         self._encoder_cache_windows = encoder_cache_windows
+        self._engines = int(self.engine_arguments().get("data_parallel_size", 1))
+        self._ranks = EngineRanks(self._engines, self._engines * encoder_cache_windows)
+        self._alignment_heads = alignment_heads
+        self._aligner = Aligner(self._call, self._alignment_prompt, self._encode)
         self._llm: Any = None
 
     async def start(self) -> EngineFacts:
@@ -195,11 +207,14 @@ class WhisperEngine:
             self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
 
     async def _prepare_worker(self) -> EngineFacts:
-        await self._llm.collective_rpc(
-            "whisper_keep_encoder_outputs", args=(self._encoder_cache_windows,)
-        )
         config = self._llm.vllm_config
-        backends = await self._llm.collective_rpc("whisper_attention_backends")
+        windows = self._encoder_cache_windows
+        # As many more may wait for their words as are decoded.
+        names = max(windows, 2 * int(config.scheduler_config.max_num_seqs))
+        await self._call("whisper_keep_encoder_outputs", windows, names)
+        heads = [list(head) for head in self._alignment_heads]
+        await self._call("whisper_use_alignment_heads", heads)
+        backends = await self._call("whisper_attention_backends")
         return EngineFacts(
             model=str(config.model_config.served_model_name or config.model_config.model),
             dtype=str(config.model_config.dtype).removeprefix("torch."),
@@ -207,19 +222,29 @@ class WhisperEngine:
             attention_backend="+".join(backends[0]) or "unknown",
             compilation=_enum_name(config.compilation_config.mode),
             cudagraphs=_enum_name(config.compilation_config.cudagraph_mode),
-            max_windows=int(config.scheduler_config.max_num_seqs),
+            max_windows=int(config.scheduler_config.max_num_seqs) * self._engines,
+            engines=self._engines,
         )
 
     async def _warm_up(self) -> None:
-        """Runs greedy and sampled decoding, alone and mixed: each compiles something once.
+        """Runs all that compiles something once: decoding, greedy and sampled, and alignment.
 
-        Where nothing is compiled, one run of both does.
+        Each engine gets as many requests of a kind: they are handed out in turn. Where nothing is
+        compiled, one run of both kinds does.
         """
         noise = np.random.default_rng(0).normal(0, 0.01, SAMPLE_RATE).astype(np.float32)
         compiles = os.environ.get("TORCH_COMPILE_DISABLE") != "1"
         for temperatures in ((0.0,), (0.4,), (0.0, 0.4)) if compiles else ((0.0, 0.4),):
-            requests = [DecodingRequest(noise, temperature=each) for each in temperatures]
+            requests = [
+                DecodingRequest(noise, temperature=each)
+                for each in temperatures
+                for _ in range(self._engines)
+            ]
             await asyncio.gather(*(self._decode(each, max_tokens=8) for each in requests))
+        kept = DecodingRequest(noise, keep=True)
+        language = (await self._decode(kept, max_tokens=8)).language
+        text = (self._vocabulary.suppressed_at_begin[0],) * 8
+        await self.align(AlignmentRequest(kept.key, noise, language, kept.task, text))
 
     async def decode(
         self, request: DecodingRequest, on_first: Callable[[int, FirstStep], None] | None = None
@@ -292,6 +317,59 @@ class WhisperEngine:
             self._first_step(logprobs, request).no_speech_prob,
         )
 
+    async def align(self, request: AlignmentRequest) -> tuple[float, ...]:
+        """When each of a text's tokens begins, and the last one ends: seconds of the window.
+
+        Raises:
+            AlignmentError: it could not be found out; the engine is well.
+            ServiceError: the engine is dead.
+        """
+        # Here and in a thread: numba takes half a second to import and two to compile.
+        looks = await self._aligner.align(request)
+        frames = await asyncio.to_thread(_first_frames, looks)
+        return tuple(frame / ENCODER_POSITIONS_PER_SECOND for frame in frames)
+
+    def _alignment_prompt(self, request: AlignmentRequest) -> tuple[list[int], int]:
+        """As openai/whisper, timing.py, find_alignment."""
+        vocabulary = self._vocabulary
+        prefix = [vocabulary.start_of_transcript]
+        if vocabulary.is_multilingual:
+            default = vocabulary.task_token(Task.TRANSCRIBE)
+            prefix += [request.language, default if request.task == NO_TOKEN else request.task]
+        tokens = [*prefix, vocabulary.no_timestamps, *request.tokens, vocabulary.end_of_text]
+        if len(tokens) > POSITIONS:
+            raise AlignmentError(f"{len(tokens)} tokens are more than the decoder has positions")
+        return tokens, len(prefix)
+
+    async def _encode(self, request: AlignmentRequest) -> None:
+        again = DecodingRequest(
+            request.samples, language=request.language, key=request.key, keep=True
+        )
+        await self._decode(again, max_tokens=1)
+
+    async def _call(self, method: str, *arguments: Any) -> list[Any]:
+        """What the worker extensions answer: that of the first worker of each engine.
+
+        Raises:
+            ServiceError: the engine is dead. vLLM would let a call wait for its answer for ever.
+        """
+        core = self._llm.engine_core
+        call = asyncio.ensure_future(
+            core.call_utility_all_async("collective_rpc", method, None, arguments, None)
+        )
+        try:
+            while not call.done() and not self.is_dead:
+                await asyncio.wait([call], timeout=_WATCH_SECONDS)
+            if not self.is_dead:
+                return [workers[0] for workers in await call]
+        except Exception as error:
+            if not self.is_dead:
+                raise
+            raise ServiceError(Fault.ENGINE_DEAD, ENGINE_DIED) from error
+        finally:
+            call.cancel()
+        raise ServiceError(Fault.ENGINE_DEAD, ENGINE_DIED)
+
     async def _generate(
         self,
         request: DecodingRequest,
@@ -318,7 +396,8 @@ class WhisperEngine:
                 max_pattern_size=_LOOP_PATTERN, min_pattern_size=1, min_count=_LOOP_COUNT
             ),
             output_kind=RequestOutputKind.CUMULATIVE if early else RequestOutputKind.FINAL_ONLY,
-            extra_args=RuleParameters(request.language, request.task).as_extra_args(),
+            extra_args=RuleParameters(request.language, request.task).as_extra_args()
+            | (name_args(request.key) if request.keep else {}),
         )
         audio = {
             "prompt": "",
@@ -326,21 +405,21 @@ class WhisperEngine:
             "multi_modal_uuids": {"audio": [request.key]},
         }
         inputs = {"encoder_prompt": audio, "decoder_prompt": {"prompt_token_ids": prompt}}
-        stream = self._llm.generate(
-            inputs,
-            parameters,
-            request_id=uuid.uuid4().hex,
-            trace_headers=request.trace_headers,
-        )
-        try:
-            async for result in stream:
-                yield result.outputs[0]
-        except EngineDeadError as error:
-            raise ServiceError(
-                Fault.ENGINE_DEAD, "The speech engine has stopped; the service is restarting."
-            ) from error
-        finally:
-            await stream.aclose()
+        with self._ranks.place(request.key) as rank:
+            stream = self._llm.generate(
+                inputs,
+                parameters,
+                request_id=uuid.uuid4().hex,
+                trace_headers=request.trace_headers,
+                data_parallel_rank=rank if self._engines > 1 else None,
+            )
+            try:
+                async for result in stream:
+                    yield result.outputs[0]
+            except EngineDeadError as error:
+                raise ServiceError(Fault.ENGINE_DEAD, ENGINE_DIED) from error
+            finally:
+                await stream.aclose()
 
     @property
     def is_dead(self) -> bool:
@@ -348,18 +427,24 @@ class WhisperEngine:
         return self._llm is not None and bool(self._llm.errored)
 
     async def encoder_cache_counts(self) -> dict[str, int]:
-        counts: list[dict[str, int]] = await self._llm.collective_rpc(
-            "whisper_encoder_cache_counts"
-        )
-        return counts[0]
+        """Hits and misses, of all engines together."""
+        counts = await self._call("whisper_encoder_cache_counts")
+        return {name: sum(each[name] for each in counts) for name in counts[0]}
 
     async def stop(self) -> None:
         """Ends the engine's processes. Safe to call twice."""
+        await self._aligner.stop()
         if self._llm is not None:
             llm, self._llm = self._llm, None
             await asyncio.to_thread(llm.shutdown)
             del llm
             gc.collect()  # its finaliser complains when it runs at the interpreter's very end
+
+
+def _first_frames(looks: NDArray[np.float16]) -> list[int]:
+    from whisper_service.whisper.time_warp import first_frames
+
+    return [int(frame) for frame in first_frames(looks.astype(np.float32))]
 
 
 def _forces_v1_runner() -> bool:

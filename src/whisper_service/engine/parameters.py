@@ -12,6 +12,7 @@ from whisper_service.engine.decoding_rules import NO_TOKEN
 from whisper_service.whisper.vocabulary import Vocabulary
 
 _KEY = "whisper"
+_NAME = "whisper_window"
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,16 @@ class RuleParameters:
     def from_extra_args(cls, extra: dict[str, Any] | None) -> RuleParameters | None:
         """None: not a request of this service's, so that no rule applies to it."""
         return cls(**extra[_KEY]) if extra and _KEY in extra else None
+
+
+def name_args(name: str) -> dict[str, Any]:
+    """For `SamplingParams.extra_args`: the encoder's output of the window is kept by this name."""
+    return {_NAME: name}
+
+
+def name_of(extra: dict[str, Any] | None) -> str | None:
+    """The name that `name_args` gave; None: nobody will ask for the window's encoder output."""
+    return (extra or {}).get(_NAME)
 
 
 def vocabulary_config(vocabulary: Vocabulary) -> dict[str, Any]:

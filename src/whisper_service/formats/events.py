@@ -10,12 +10,13 @@ from pydantic.json_schema import SkipJsonSchema
 
 from whisper_service.domain import SpokenSegment, Task, Transcript
 from whisper_service.formats.formatter import (
+    SEGMENTS_ONLY,
     token_logprobs,
     tokens_usage,
     transcription_segment,
     transcription_verbose_json,
 )
-from whisper_service.formats.response_format import ResponseFormat
+from whisper_service.formats.response_format import Granularity, ResponseFormat
 from whisper_service.formats.schema import (
     Body,
     Seconds,
@@ -23,6 +24,7 @@ from whisper_service.formats.schema import (
     TokenLogprob,
     TokensUsage,
     TranscriptionSegment,
+    TranscriptionWord,
     left_out,
 )
 
@@ -71,6 +73,11 @@ class TranscriptTextDone(Body):
         description="Not OpenAI's: as in `verbose_json`, with that format.",
         json_schema_extra=left_out,
     )
+    words: list[TranscriptionWord] | SkipJsonSchema[None] = Field(
+        default=None,
+        description="Not OpenAI's: as in `verbose_json`, with that format.",
+        json_schema_extra=left_out,
+    )
 
 
 Event = TranscriptTextDelta | TranscriptTextSegment | TranscriptTextDone
@@ -79,8 +86,15 @@ Event = TranscriptTextDelta | TranscriptTextSegment | TranscriptTextDone
 class EventWriter:
     """One answer's events, in order."""
 
-    def __init__(self, response_format: ResponseFormat, *, logprobs: bool) -> None:
+    def __init__(
+        self,
+        response_format: ResponseFormat,
+        *,
+        logprobs: bool,
+        granularities: frozenset[Granularity] = SEGMENTS_ONLY,
+    ) -> None:
         self._verbose = response_format is ResponseFormat.VERBOSE_JSON
+        self._granularities = granularities
         self._logprobs = logprobs
         self._begun = False
         self._space = ""  # that is sent only if text follows it: the transcript is stripped
@@ -92,16 +106,17 @@ class EventWriter:
                 delta=delta, logprobs=token_logprobs(spoken.logprobs) if self._logprobs else None
             )
         if self._verbose:
-            segment = transcription_segment(spoken.segment)
+            with_words = Granularity.WORD in self._granularities
+            segment = transcription_segment(spoken.segment, with_words=with_words)
             yield TranscriptTextSegment(**segment.model_dump(exclude_none=True))
 
     def done(self, transcript: Transcript) -> TranscriptTextDone:
-        ours = {"task", "language", "duration"} if self._verbose else set()
+        ours = {"task", "language", "duration", "words"} if self._verbose else set()
         return TranscriptTextDone(
             text=transcript.text,
             logprobs=token_logprobs(transcript.logprobs) if transcript.logprobs else None,
             usage=tokens_usage(transcript),
-            **transcription_verbose_json(transcript).model_dump(include=ours),
+            **transcription_verbose_json(transcript, self._granularities).model_dump(include=ours),
         )
 
     def _next(self, text: str) -> str:

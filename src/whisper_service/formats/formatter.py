@@ -135,8 +135,17 @@ def transcription_segment(
         avg_logprob=segment.avg_logprob,
         compression_ratio=segment.compression_ratio,
         no_speech_prob=segment.no_speech_prob,
-        words=_words(segment.words or ()) if with_words else None,
+        words=_segment_words(segment.words or ()) if with_words else None,
     )
+
+
+def _segment_words(words: Iterable[domain.Word]) -> list[schema.SegmentWord]:
+    return [
+        schema.SegmentWord(
+            word=word.word, start=word.start, end=word.end, probability=word.probability
+        )
+        for word in words
+    ]
 
 
 def _words(words: Iterable[domain.Word]) -> list[schema.TranscriptionWord]:

@@ -80,6 +80,21 @@ class TranscriptionWord(Body):
     end: Seconds = Field(description="Where it ends, in seconds.", examples=[0.92])
 
 
+class SegmentWord(Body):
+    """Not OpenAI's: a word inside its segment, as the reference writes it."""
+
+    word: Text = Field(
+        description="The word with its punctuation and the space before it: together they are the "
+        "segment's text.",
+        examples=[" world."],
+    )
+    start: Seconds = Field(description="Where it starts, in seconds.", examples=[0.48])
+    end: Seconds = Field(description="Where it ends, in seconds.", examples=[0.92])
+    probability: Ratio = Field(
+        description="The mean of its tokens' probabilities.", examples=[0.87]
+    )
+
+
 class TranscriptionSegment(Body):
     """A phrase as the model cut it, its time, and how far to trust it."""
 
@@ -113,7 +128,7 @@ class TranscriptionSegment(Body):
         "consider the segment silent.",
         examples=[0.012],
     )
-    words: list[TranscriptionWord] | SkipJsonSchema[None] = Field(
+    words: list[SegmentWord] | SkipJsonSchema[None] = Field(
         default=None,
         description="Not OpenAI's: the segment's words, when words and segments were asked for.",
         json_schema_extra=left_out,

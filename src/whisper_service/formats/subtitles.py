@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from typing import Protocol
 
 from whisper_service.domain import Segment, Word
-from whisper_service.formats.line_breaks import is_visible, tidy
+from whisper_service.formats.line_breaks import SEPARATORS, is_visible, tidy
 from whisper_service.formats.line_layout import Block, lay_out
+from whisper_service.formats.long_segments import cut_long
 from whisper_service.formats.sanitize import milliseconds
 
 # Subtitle parsers take this for the line of a cue's times, some of them with spaces inside.
@@ -27,10 +28,23 @@ class SubtitleOptions:
     max_line_chars: int = 42  # columns: an East Asian wide character takes two
     max_lines: int = 2  # in a cue
     min_seconds: float = 0.7  # a shorter cue stays on the screen so long, where there is time
+    max_seconds: float | None = None  # a longer cue is cut in a pause; None: none is
+    words: bool = False  # whether cues tell when each word is spoken
 
     def __post_init__(self) -> None:
-        if self.max_line_chars < 1 or self.max_lines < 1 or self.min_seconds < 0:
+        wrong = self.max_line_chars < 1 or self.max_lines < 1 or self.min_seconds < 0
+        if wrong or (self.max_seconds is not None and self.max_seconds <= 0):
             raise ValueError(f"no subtitle can be laid out so: {self}")
+
+
+@dataclass(frozen=True)
+class CueWord:
+    """A word's time, in milliseconds, and its visible characters [first, last) in its cue."""
+
+    start: int
+    end: int
+    first: int
+    last: int
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,7 @@ class Cue:
     start: int
     end: int
     lines: tuple[str, ...]
+    words: tuple[CueWord, ...] = ()  # in order, none overlapping; empty: it is shown as a whole
 
 
 def make_cues(segments: Iterable[Segment], options: SubtitleOptions) -> list[Cue]:
@@ -50,7 +65,8 @@ def make_cues(segments: Iterable[Segment], options: SubtitleOptions) -> list[Cue
     that one starts.
     """
     laid_out: list[tuple[Segment, str, list[Block]]] = []
-    for segment in sorted(segments, key=lambda segment: milliseconds(segment.start)):
+    in_order = sorted(segments, key=lambda segment: milliseconds(segment.start))
+    for segment in cut_long(in_order, options.max_seconds):
         text = tidy(segment.text)
         blocks = lay_out(text, max_width=options.max_line_chars, max_lines=options.max_lines)
         if blocks:
@@ -65,30 +81,91 @@ def make_cues(segments: Iterable[Segment], options: SubtitleOptions) -> list[Cue
         if index + 1 < len(laid_out):
             end = min(end, milliseconds(laid_out[index + 1][0].start))
         end = max(end, start + len(blocks))  # at the very least a millisecond each
+        clock = _clock(segment, text, start, end)
         if len(blocks) == 1:
-            cues.append(Cue(start, end, blocks[0].lines))
+            parts = [Cue(start, end, blocks[0].lines)]
         else:
-            cues += _share(blocks, _clock(segment, text, start, end), start, end, shortest)
+            parts = _share(blocks, clock, start, end, shortest)
+        if options.words and isinstance(clock, _WordClock):
+            parts = [clock.with_words(*each) for each in zip(parts, blocks, strict=True)]
+        cues += parts
         free_from = end
     return cues
 
 
 def to_srt(cues: Iterable[Cue]) -> str:
     """SubRip. It has no escapes, so a time arrow in the text becomes the arrow that it means."""
+    shown = (part for cue in cues for part in _highlights(cue))
     return "\n".join(
-        f"{number}\n{_timestamp(cue.start, ',')} --> {_timestamp(cue.end, ',')}\n"
-        + "".join(_TIME_ARROW.sub("→", line) + "\n" for line in cue.lines)
-        for number, cue in enumerate(cues, start=1)
+        f"{number}\n{_timestamp(start, ',')} --> {_timestamp(end, ',')}\n"
+        + "".join(line + "\n" for line in lines)
+        for number, (start, end, lines) in enumerate(shown, start=1)
     )
+
+
+def _highlights(cue: Cue) -> Iterator[tuple[int, int, list[str]]]:
+    """The cue, or one for each of its words and for each pause between them.
+
+    As openai/whisper, utils.py, writes it with --highlight_words: the word that is spoken is
+    underlined.
+    """
+    plain = [_TIME_ARROW.sub("→", line) for line in cue.lines]
+    last = cue.start
+    for word in cue.words:
+        if word.start > last:
+            yield last, word.start, plain
+        lines = mark(cue.lines, word, "<u>", "</u>")
+        yield word.start, word.end, [_TIME_ARROW.sub("→", line) for line in lines]
+        last = word.end
+    if last < cue.end:
+        yield last, cue.end, plain
 
 
 def to_vtt(cues: Iterable[Cue]) -> str:
     """WebVTT, https://www.w3.org/TR/webvtt1/."""
     return "WEBVTT\n" + "".join(
         f"\n{_timestamp(cue.start, '.')} --> {_timestamp(cue.end, '.')}\n"
-        + "".join(line.translate(_VTT_ESCAPES) + "\n" for line in cue.lines)
+        + "".join(line + "\n" for line in _karaoke(cue))
         for cue in cues
     )
+
+
+def _karaoke(cue: Cue) -> list[str]:
+    """The cue's lines, each word with a tag of its time, in which they are to be highlighted.
+
+    A word that begins with its cue needs none, and WebVTT allows none.
+    """
+    tags = {
+        word.first: f"<{_timestamp(word.start, '.')}>"
+        for word in cue.words
+        if cue.start < word.start < cue.end
+    }
+    lines, seen = [], 0
+    for line in cue.lines:
+        written = ""
+        for character in line:
+            if is_visible(character):
+                written += tags.get(seen, "")
+                seen += 1
+            written += character.translate(_VTT_ESCAPES)
+        lines.append(written)
+    return lines
+
+
+def mark(lines: Sequence[str], word: CueWord, before: str, after: str) -> list[str]:
+    """The lines with a word between two marks, on each line that it is on."""
+    marked, seen = [], 0
+    for line in lines:
+        places = [index for index, character in enumerate(line) if is_visible(character)]
+        mine = places[max(word.first - seen, 0) : max(word.last - seen, 0)]
+        if mine:
+            first, last = mine[0], mine[-1] + 1
+            while last < len(line) and not is_visible(line[last]) and line[last] not in SEPARATORS:
+                last += 1  # a joiner or a variation selector belongs to the character before it
+            line = f"{line[:first]}{before}{line[first:last]}{after}{line[last:]}"
+        marked.append(line)
+        seen += len(places)
+    return marked
 
 
 def _timestamp(total: int, point: str) -> str:
@@ -145,6 +222,20 @@ class _WordClock:
     def end_of(self, offset: int) -> int:
         position = self._seen[offset]
         return self._time(bisect_left(self._bounds, position) - 1, position)
+
+    def with_words(self, cue: Cue, block: Block) -> Cue:
+        """The cue with the words of its block, inside its time."""
+        lowest, highest = self._seen[block.start], self._seen[block.end]
+        words: list[CueWord] = []
+        free_from = cue.start
+        for word, bounds in zip(self._words, pairwise(self._bounds), strict=True):
+            first, last = max(bounds[0], lowest), min(bounds[1], highest)
+            start = min(max(milliseconds(word.start), free_from), cue.end)
+            end = min(max(milliseconds(word.end), start), cue.end)
+            if first < last and start < end:
+                words.append(CueWord(start, end, first - lowest, last - lowest))
+                free_from = end
+        return replace(cue, words=tuple(words))
 
     def _time(self, index: int, position: int) -> int:
         first, last = self._bounds[index], self._bounds[index + 1]

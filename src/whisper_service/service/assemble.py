@@ -14,12 +14,15 @@ from whisper_service.domain import (
     TokenLogprob,
     TokenUsage,
     Transcript,
+    Window,
+    Word,
 )
 from whisper_service.service.parallel import Piece
 from whisper_service.service.window_decoder import DecodedWindow
-from whisper_service.whisper.segments import TimedTokens
+from whisper_service.whisper.segments import TimedTokens, TimedWord
 from whisper_service.whisper.tokenizer import TextTokenizer
 from whisper_service.whisper.vocabulary import Vocabulary
+from whisper_service.whisper.word_times import in_order
 
 
 class Assembler:
@@ -103,6 +106,9 @@ class Assembly:
             window.file_start(part.start), window.file_end(part.end), self._voiced
         )
         start = max(start, self._segments[-1].end if self._segments else 0.0)
+        words = None if part.words is None else self._words(window, part.words)
+        if words:
+            start, end = words[0].start, words[-1].end
         return Segment(
             id=len(self._segments),
             seek=window.seek,
@@ -114,6 +120,17 @@ class Assembly:
             avg_logprob=measures.avg_logprob,
             compression_ratio=measures.compression_ratio,
             no_speech_prob=measures.no_speech_prob,
+            words=words,
+        )
+
+    def _words(self, window: Window, words: Sequence[TimedWord]) -> tuple[Word, ...]:
+        """In the file's time: in order, none of zero length, and after the segments before."""
+        times = [window.file_times(word.start, word.end) for word in words]
+        times = [snap_to_speech(start, end, self._voiced) for start, end in times]
+        earliest = self._segments[-1].end if self._segments else 0.0
+        return tuple(
+            Word(word.text, start, end, word.probability)
+            for word, (start, end) in zip(words, in_order(times, earliest), strict=True)
         )
 
     def transcript(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from whisper_service.audio.windows import quietest
 from whisper_service.domain import SAMPLE_RATE, WINDOW_SECONDS, Span, Window
@@ -25,6 +25,7 @@ _TERSE_SECONDS = 4.0  # of speech in one segment, from which on that is told fro
 
 Piece = tuple[DecodedWindow, SegmentedWindow]
 OnPiece = Callable[[Piece], None]
+Align = Callable[[DecodedWindow, SegmentedWindow], Awaitable[SegmentedWindow]]
 
 
 class ParallelTranscription:
@@ -39,6 +40,7 @@ class ParallelTranscription:
         on_piece: OnPiece | None = None,
         *,
         slow_start: bool = False,
+        align: Align | None = None,
     ) -> None:
         """
         Args:
@@ -49,6 +51,7 @@ class ParallelTranscription:
             on_piece: told each piece of text in the order of the audio, as soon as it is certain.
             slow_start: whether one window starts, and two more for each that ends, so that the
                 first are not held up by all the others: somebody waits for their text.
+            align: gives the words their times; None: nobody asked for them.
         """
         self._decoder = decoder
         self._vocabulary = vocabulary
@@ -56,6 +59,7 @@ class ParallelTranscription:
         self._language_threshold = language_threshold
         self._on_piece = on_piece or (lambda _: None)
         self._may_start = asyncio.Semaphore(0) if slow_start else None
+        self._align = align
         self._owner = object()
         self._voiced: Sequence[Span] = ()
         self._pieces: InOrder[Piece] = InOrder(0, self._on_piece)
@@ -148,8 +152,11 @@ class ParallelTranscription:
                 for half in _halves(window):
                     await self._window(part, half, language)
                 return language
-            self._pieces.add(part, (decoded, segmented))
             covered = self._covered(decoded, segmented)
+            if self._align is not None:
+                segmented = await self._align(decoded, segmented)
+                covered = min(covered, segmented.covered)
+            self._pieces.add(part, (decoded, segmented))
             if decoded.silent or window.seconds - covered < _SHORTEST_TAIL:
                 return language
             window = window.after(covered)

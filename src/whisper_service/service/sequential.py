@@ -8,7 +8,7 @@ from __future__ import annotations
 from whisper_service.domain import WINDOW_SAMPLES, Window
 from whisper_service.engine.decoding_rules import NO_TOKEN
 from whisper_service.service.fair_slots import Slots
-from whisper_service.service.parallel import OnPiece, Piece
+from whisper_service.service.parallel import Align, OnPiece, Piece
 from whisper_service.service.window_decoder import WindowDecoder
 from whisper_service.whisper.segments import segment_window
 from whisper_service.whisper.vocabulary import Vocabulary
@@ -27,11 +27,13 @@ class SequentialTranscription:
         vocabulary: Vocabulary,
         slots: Slots,
         on_piece: OnPiece | None = None,
+        align: Align | None = None,
     ) -> None:
         self._decoder = decoder
         self._vocabulary = vocabulary
         self._slots = slots
         self._on_piece = on_piece or (lambda _: None)
+        self._align = align
         self._owner = object()
 
     async def run(self, speech: Window, language: int) -> list[Piece]:
@@ -48,6 +50,8 @@ class SequentialTranscription:
             async with self._slots.slot(self._owner):
                 decoded = await self._decoder.decode(window, language, previous=tuple(history))
             segmented = segment_window(decoded.decoding.tokens, window.seconds, self._vocabulary)
+            if self._align is not None:
+                segmented = await self._align(decoded, segmented)
             pieces.append((decoded, segmented))
             self._on_piece(pieces[-1])
             speech = speech.after(window.seconds if decoded.silent else segmented.covered)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-from collections.abc import Hashable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Hashable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import BinaryIO
 
 from whisper_service.domain import ModelCard, Transcript, TranscriptionOptions
 from whisper_service.engine.decoding_rules import NO_TOKEN
 from whisper_service.engine.engine import EngineFacts, WhisperEngine
-from whisper_service.errors import Fault, ServiceError
+from whisper_service.errors import ENGINE_DIED, Fault, ServiceError
 from whisper_service.metrics import (
     AUDIO_RECEIVED_SECONDS,
     AUDIO_SPEECH_SECONDS,
@@ -32,6 +32,7 @@ from whisper_service.service.recording import Recording, RecordingReader
 from whisper_service.service.sequential import SequentialTranscription
 from whisper_service.service.timed_slots import TimedSlots
 from whisper_service.service.window_decoder import WindowDecoder
+from whisper_service.service.word_aligner import WordAligner
 from whisper_service.telemetry.record import Stage, current_record, stage
 from whisper_service.whisper.tokenizer import TextTokenizer
 from whisper_service.whisper.vocabulary import Vocabulary
@@ -65,8 +66,10 @@ class TranscriptionService:
         self._slots = FairSlots(max_windows)
         self._language_threshold = language_threshold
         self._assembler = Assembler(vocabulary, tokenizer)
+        self._words = WordAligner(engine, vocabulary, tokenizer)
         self._state = State.STARTING
         self._admission = admission
+        self._in_flight: set[asyncio.Timeout] = set()
         WINDOWS_RUNNING.set_function(lambda: self._slots.running)
         WINDOWS_QUEUED.set_function(lambda: self._slots.queued)
         WINDOWS_ACCEPTED.set_function(lambda: admission.queue.used)
@@ -141,9 +144,46 @@ class TranscriptionService:
         Raises:
             ServiceError: the upload is no audio that can be read, or the engine is dead.
         """
+        async with self._while_the_engine_lives():
+            return await self._transcribe(audio, options, permit, listener)
+
+    @asynccontextmanager
+    async def _while_the_engine_lives(self) -> AsyncIterator[None]:
+        """What runs in the block is cancelled by `fail_all`, whatever it is waiting for.
+
+        Raises:
+            ServiceError: ENGINE_DEAD.
+        """
+        scope = asyncio.timeout(None)
+        try:
+            async with scope:
+                self._in_flight.add(scope)
+                yield
+        except TimeoutError:
+            if not scope.expired():
+                raise  # somebody else's
+            raise ServiceError(Fault.ENGINE_DEAD, ENGINE_DIED) from None
+        finally:
+            self._in_flight.discard(scope)
+
+    def fail_all(self) -> None:
+        """The engine is dead: all requests in flight are told so, those too that wait for another
+        thing than the engine.
+        """
+        while self._in_flight:
+            self._in_flight.pop().reschedule(0)
+
+    async def _transcribe(
+        self,
+        audio: BinaryIO,
+        options: TranscriptionOptions,
+        permit: Permit,
+        listener: Listener | None,
+    ) -> Transcript:
         language = self._language_token(options)
         recording = await self._read(audio, options, permit)
         decoder = WindowDecoder(self._engine, self._vocabulary, self._tokenizer, options)
+        align = self._words.align_for(options) if options.words else None
         assembly = self._assembler.begin(recording.voiced, prompt_tokens=len(decoder.prompt))
         if listener is not None:
             listener.began(recording.duration)
@@ -156,7 +196,9 @@ class TranscriptionService:
         if recording.windows:
             with TimedSlots(permit.slots(self._slots)) as slots:
                 if options.condition_on_previous_text:
-                    one_by_one = SequentialTranscription(decoder, self._vocabulary, slots, on_piece)
+                    one_by_one = SequentialTranscription(
+                        decoder, self._vocabulary, slots, on_piece, align
+                    )
                     await one_by_one.run(recording.speech, language)
                 else:
                     at_once = ParallelTranscription(
@@ -166,6 +208,7 @@ class TranscriptionService:
                         self._language_threshold,
                         on_piece,
                         slow_start=listener is not None,
+                        align=align,
                     )
                     await at_once.run(recording.windows, language, recording.voiced)
         return assembly.transcript(

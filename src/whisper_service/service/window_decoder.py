@@ -43,6 +43,7 @@ class DecodedWindow:
     doubted: no try could be trusted; this was the best of them.
     to_split: the text repeats itself, but it came to its end: perhaps so did the speaker. Half of
         the window tells.
+    key: names the window to the engine.
     """
 
     window: Window
@@ -51,6 +52,7 @@ class DecodedWindow:
     silent: bool
     doubted: bool = False
     to_split: bool = False
+    key: str = ""
 
 
 class WindowDecoder:
@@ -125,10 +127,11 @@ class WindowDecoder:
                 temperature=temperature,
                 key=key,
                 trace_headers=record.trace_headers,
+                keep=self._options.words,
             )
             decoding = await self._engine.decode(request, on_first)
             on_first, language = None, decoding.language
-            tries.append(self._measure(window, decoding))
+            tries.append(self._measure(window, decoding, key))
             reason = doubt(tries[-1].measures, self._options.quality)
             speechless = reason is None and self._is_speechless(tries[-1])
             if reason is None and not (speechless and prompt):
@@ -147,7 +150,7 @@ class WindowDecoder:
         kept = tries[best([each.measures for each in tries], self._options.quality)]
         return replace(kept, doubted=True)
 
-    def _measure(self, window: Window, decoding: Decoding) -> DecodedWindow:
+    def _measure(self, window: Window, decoding: Decoding, key: str) -> DecodedWindow:
         text = self._tokenizer.decode(decoding.tokens)
         measures = Measures(
             avg_logprob=decoding.avg_logprob,
@@ -155,9 +158,8 @@ class WindowDecoder:
             no_speech_prob=decoding.no_speech_prob,
             looped=decoding.looped,
         )
-        return DecodedWindow(
-            window, decoding, measures, is_silence(measures, self._options.quality)
-        )
+        silent = is_silence(measures, self._options.quality)
+        return DecodedWindow(window, decoding, measures, silent, key=key)
 
     def _is_speechless(self, decoded: DecodedWindow) -> bool:
         words = (token < self._vocabulary.end_of_text for token in decoded.decoding.tokens)

@@ -9,12 +9,23 @@ from whisper_service.whisper.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
+class TimedWord:
+    """`start` and `end` are seconds of the window."""
+
+    text: str  # with its spaces: the words of a segment are its text
+    start: float
+    end: float
+    probability: float
+
+
+@dataclass(frozen=True)
 class TimedTokens:
     """`start` and `end` are seconds of the window; `tokens` include the timestamps."""
 
     start: float
     end: float
     tokens: tuple[int, ...]
+    words: tuple[TimedWord, ...] | None = None  # None: not asked for
 
 
 @dataclass(frozen=True)

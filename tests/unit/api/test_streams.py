@@ -16,7 +16,7 @@ from openai import AsyncOpenAI
 from starlette.requests import ClientDisconnect, Request
 
 from whisper_service.api import event_stream
-from whisper_service.domain import SpokenSegment, Task, Transcript
+from whisper_service.domain import SpokenSegment, Task, Transcript, Word
 from whisper_service.errors import Fault, ServiceError
 from whisper_service.formats.events import EventWriter, TranscriptTextDelta
 from whisper_service.formats.response_format import ResponseFormat
@@ -231,3 +231,17 @@ def fake_request() -> Request:
 
 async def never() -> Any:
     await asyncio.Event().wait()
+
+
+async def test_words_come_with_each_segment_and_all_at_the_end(
+    post: Post, transcriber: Double
+) -> None:
+    words = (Word(" Hello,", 0.1, 0.48, 0.9), Word(" world.", 0.48, 1.2, 0.8))
+    transcriber.segments = [replace(SEGMENT, words=words)]
+    fields = STREAM | {
+        "response_format": "verbose_json",
+        "timestamp_granularities[]": ["word", "segment"],
+    }
+    _, segment, done, _ = payloads(await post(fields))
+    assert [word["word"] for word in segment["words"]] == [" Hello,", " world."]
+    assert [word["word"] for word in done["words"]] == ["Hello,", "world."]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from openai import AsyncOpenAI
 
-from whisper_service.domain import QualityOptions, SpeechOptions, Task
+from whisper_service.domain import QualityOptions, SpeechOptions, Task, Word
+
+from .conftest import SEGMENT
 
 FALLBACK = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
@@ -136,3 +140,72 @@ async def test_an_english_only_model_does_not_translate(post, transcriber, error
     error = error_of(await post({"model": "tiny.en"}, to="audio/translations"))
     assert error["code"] == "unsupported_value"
     assert error["param"] == "model"
+
+
+WORDS = (Word(" Hello,", 0.1, 0.48, 0.9), Word(" world.", 0.48, 1.2, 0.8))
+SPOKEN = replace(SEGMENT, words=WORDS)
+VERBOSE = {"response_format": "verbose_json"}
+
+
+async def test_words_alone_are_openais_and_with_segments_they_are_in_those_too(
+    post, transcriber
+) -> None:
+    transcriber.segments = [SPOKEN]
+    expected = [
+        {"word": "Hello,", "start": 0.1, "end": 0.48},
+        {"word": "world.", "start": 0.48, "end": 1.2},
+    ]
+    alone = (await post(VERBOSE | {"timestamp_granularities[]": "word"})).json()
+    assert alone["words"] == expected
+    assert "segments" not in alone
+    both = (await post(VERBOSE | {"timestamp_granularities[]": ["word", "segment"]})).json()
+    assert both["words"] == expected
+    assert [word["probability"] for word in both["segments"][0]["words"]] == [0.9, 0.8]
+    assert all(options.words for options in transcriber.asked)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        VERBOSE | {"timestamp_granularities[]": "word"},
+        {"response_format": "srt", "word_timestamps": "true"},
+        {"response_format": "vtt", "word_timestamps": "true"},
+        {"response_format": "srt", "max_line_width": "20"},
+        {"response_format": "srt", "max_line_count": "1"},
+        {"response_format": "vtt", "max_cue_seconds": "3"},
+        {"hallucination_silence_threshold": "2"},
+    ],
+)
+async def test_what_needs_words_has_them_made(post, transcriber, fields) -> None:
+    transcriber.segments = [SPOKEN]
+    assert (await post(fields)).status_code == 200
+    assert transcriber.options.words
+
+
+@pytest.mark.parametrize("response_format", ["json", "text", "srt", "vtt", "verbose_json"])
+async def test_nothing_else_has_words_made(post, transcriber, response_format) -> None:
+    await post({"response_format": response_format})
+    assert not transcriber.options.words
+    assert transcriber.options.hallucination_silence_seconds is None
+
+
+async def test_subtitles_are_laid_out_as_asked_and_tell_the_words(post, transcriber) -> None:
+    transcriber.segments = [SPOKEN]
+    fields = {"response_format": "vtt", "word_timestamps": "true", "max_line_width": "7"}
+    assert (await post(fields)).text == (
+        "WEBVTT\n\n00:00:00.000 --> 00:00:03.320\n<00:00:00.100>Hello,\n<00:00:00.480>world.\n"
+    )
+
+
+async def test_translations_lay_subtitles_out_but_have_no_words(
+    post, transcriber, error_of
+) -> None:
+    to = "audio/translations"
+    response = await post({"response_format": "srt", "max_line_width": "7"}, to=to)
+    assert "Hello,\nworld." in response.text
+    assert not transcriber.options.words
+    for field, value in (
+        ("word_timestamps", "true"), ("timestamp_granularities[]", "word"),
+        ("hallucination_silence_threshold", "2"),
+    ):  # fmt: skip
+        assert error_of(await post({field: value}, to=to))["code"] == "unknown_parameter"

@@ -77,3 +77,27 @@ def test_a_model_that_is_nowhere_is_refused_by_its_name(monkeypatch: pytest.Monk
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
     with pytest.raises(UnsuitableCheckpointError, match=r"nobody/nothing .* no route to host"):
         read_checkpoint("nobody/nothing")
+
+
+@pytest.mark.parametrize(
+    ("given", "heads"),
+    [
+        ([[3, 1], [2, 0]], ((2, 0), (3, 1))),
+        ([[3, 1], [3, 1]], ((3, 1),)),
+        (None, ()),
+        ([], ()),
+        ([[3, 1], [4, 0], [0, 6], [-1, 0]], ((3, 1),)),  # a larger model's: four layers of six
+        ("everything", ()),
+        ([[1, 2, 3]], ()),
+        ([["a", "b"]], ()),
+    ],
+)
+def test_alignment_heads_are_those_that_are_named_and_exist(
+    tmp_path: Path, given: Any, heads: tuple[tuple[int, int], ...]
+) -> None:
+    config = {
+        "model_type": "whisper", "vocab_size": 1774, "decoder_layers": 4,
+        "decoder_attention_heads": 6,
+    }  # fmt: skip
+    folder = write(tmp_path, config, {"is_multilingual": True, "alignment_heads": given})
+    assert read_checkpoint(folder).alignment_heads == heads

@@ -176,11 +176,56 @@ class Worker(WhisperWorkerExtension):
 
 def test_the_workers_model_is_wrapped_once_and_counts_are_told() -> None:
     worker = Worker()
-    assert worker.whisper_encoder_cache_counts() == {"hits": 0, "misses": 0}
+    assert worker.whisper_encoder_cache_counts() == {"hits": 0, "misses": 0, "windows": 0}
     worker.whisper_keep_encoder_outputs(4)
     worker.whisper_keep_encoder_outputs(4)
     model = worker.model_runner.model
     for _ in range(3):
         (output,) = model.embed_multimodal(input_features=windows(3))
         assert float(output[0, 0]) == 1.5
-    assert worker.whisper_encoder_cache_counts() == {"hits": 2, "misses": 1}
+    assert worker.whisper_encoder_cache_counts() == {"hits": 2, "misses": 1, "windows": 1}
+
+
+@pytest.mark.parametrize("capacity", [0, 1, 8])
+def test_a_named_window_stays_until_it_is_let_go_of(encoder: Encoder, capacity: int) -> None:
+    cache = EncoderCache(encoder, capacity, names=2)
+    batch = windows(1, 2, 3)
+    cache.expect("second", batch[1])
+    cache.embed_multimodal(input_features=batch)
+    for number in range(4, 20):
+        cache.embed_multimodal(input_features=windows(number))
+    (kept,) = [cache.named("second")]
+    assert kept is not None
+    assert float(kept[0, 0]) == 1.0
+    assert kept.untyped_storage().nbytes() == kept.nbytes
+    cache.let_go("second")
+    assert cache.named("second") is None
+    cache.let_go("second")
+
+
+def test_one_window_may_have_several_names_and_shares_its_memory(encoder: Encoder) -> None:
+    cache = EncoderCache(encoder, 4, names=4)
+    for name in ("a", "b"):
+        cache.expect(name, windows(7)[0])
+    cache.embed_multimodal(input_features=windows(7))
+    assert cache.named("a") is cache.named("b") is not None
+    assert cache.windows == 1
+
+
+def test_of_too_many_names_the_oldest_go(encoder: Encoder) -> None:
+    cache = EncoderCache(encoder, 0, names=2)
+    for number in range(3):
+        cache.expect(str(number), windows(number)[0])
+        cache.embed_multimodal(input_features=windows(number))
+    assert [cache.named(str(number)) is not None for number in range(3)] == [False, True, True]
+    assert cache.windows == 2
+
+
+def test_a_name_whose_window_was_never_scheduled_does_not_wait_for_another_one(
+    encoder: Encoder,
+) -> None:
+    cache = EncoderCache(encoder, 4, names=4)
+    cache.expect("lost", windows(1)[0])
+    cache.embed_multimodal(input_features=windows(2))
+    cache.embed_multimodal(input_features=windows(1))
+    assert cache.named("lost") is None

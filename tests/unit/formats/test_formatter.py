@@ -182,7 +182,16 @@ def test_asking_for_words_alone_gives_words_and_no_segments() -> None:
 def test_asking_for_both_gives_both_and_each_segment_its_words() -> None:
     body = verbose_of(TRANSCRIPT, granularities=BOTH)
     assert [len(segment["words"]) for segment in body["segments"]] == [2, 1]
-    assert [w for segment in body["segments"] for w in segment["words"]] == body["words"]
+    assert body["segments"][0]["words"] == [
+        {"word": " Hello,", "start": 0.1, "end": 0.48, "probability": 0.9},
+        {"word": " wörld.", "start": 0.48, "end": 1.2, "probability": 0.8},
+    ]
+    for segment in body["segments"]:
+        assert "".join(word["word"] for word in segment["words"]) == segment["text"]
+    written = [word for segment in body["segments"] for word in segment["words"]]
+    assert [(word["word"].strip(), word["start"], word["end"]) for word in written] == [
+        (word["word"], word["start"], word["end"]) for word in body["words"]
+    ]
     assert {*body["segments"][0]} == TEN_FIELDS | {"words"}
 
 

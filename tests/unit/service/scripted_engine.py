@@ -10,6 +10,7 @@ import numpy as np
 
 from tests.unit.whisper.byte_level import small_model
 from whisper_service.domain import SAMPLE_RATE, Span, TranscriptionOptions, Window
+from whisper_service.engine.aligner import AlignmentRequest
 from whisper_service.engine.decoding_rules import NO_TOKEN
 from whisper_service.engine.engine import Decoding, DecodingRequest, LanguageEvidence
 from whisper_service.engine.logprobs import FirstStep
@@ -85,7 +86,7 @@ Hears = Callable[[DecodingRequest], LanguageEvidence]
 class ScriptedEngine:
     """Stands in for a `WhisperEngine`.
 
-    asked, heard: the requests so far, of texts and of languages.
+    asked, heard, aligned: the requests so far, of texts, of languages and of words' times.
     gates: a request that starts at such a second of the file waits for its event, after its
         language is told.
     running, most: requests that are being answered, and how many there were at most.
@@ -94,6 +95,8 @@ class ScriptedEngine:
     answer: Answer
     hears: Hears | None = None
     default_language: int = EN
+    aligns: Callable[[AlignmentRequest], tuple[float, ...] | Exception] | None = None
+    aligned: list[AlignmentRequest] = field(default_factory=list)
     gates: dict[float, asyncio.Event] = field(default_factory=dict)
     asked: list[DecodingRequest] = field(default_factory=list)
     heard: list[DecodingRequest] = field(default_factory=list)
@@ -133,6 +136,15 @@ class ScriptedEngine:
         return Decoding(
             **(vars(answer) | {"language": language, "temperature": request.temperature})
         )
+
+    async def align(self, request: AlignmentRequest) -> tuple[float, ...]:
+        self.aligned.append(request)
+        await asyncio.sleep(0)
+        assert self.aligns is not None, "nobody was to ask for words"
+        answer = self.aligns(request)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     async def hear_language(self, request: DecodingRequest) -> LanguageEvidence:
         self.heard.append(request)

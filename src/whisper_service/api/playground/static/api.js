@@ -48,14 +48,14 @@ export async function findModel(key) {
  * `on` is told of: upload(sent, total), uploaded(), segment(segment), text(more). `done` gives a
  * verbose_json body or throws a Refusal.
  */
-export function transcribe(file, { model, language, task, words }, key, on) {
+export function transcribe(file, { model, language, task }, key, on) {
   const streams = task === "transcribe"; // translations have no event stream
   const form = new FormData();
   form.append("model", model);
   form.append("response_format", "verbose_json");
   if (streams) form.append("stream", "true");
   if (language && task === "transcribe") form.append("language", language);
-  if (words && task === "transcribe") {
+  if (task === "transcribe") {
     form.append("timestamp_granularities[]", "word");
     form.append("timestamp_granularities[]", "segment");
   }

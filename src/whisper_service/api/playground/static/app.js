@@ -20,7 +20,6 @@ const page = {
   heard: [], // the segments so far
   asked: null, // the options of the transcript that is shown
   answer: null, // a verbose_json body
-  words: true, // until the service says that it has none
   recorder: null,
 };
 
@@ -196,7 +195,7 @@ async function send() {
     }
   }
   const file = page.file;
-  page.asked = { language: $("language").value, task: $("task").value, words: page.words, model: page.model.asked };
+  page.asked = { language: $("language").value, task: $("task").value, model: page.model.asked };
   const job = transcribe(file, page.asked, key(), {
     upload: (sent, total) => { if (page.job === job) showUpload(sent, total); },
     uploaded: () => { if (page.job === job) showWork(file); },
@@ -216,11 +215,6 @@ async function send() {
   } catch (refusal) {
     if (page.job !== job) return;
     page.job = null;
-    if (page.asked.words && refusal.param === "timestamp_granularities") {
-      page.words = false; // this service has no words' times: the segments' will do
-      transcript.clear();
-      return send();
-    }
     fail(refusal);
   }
 }
@@ -424,7 +418,7 @@ function showCall() {
     base: new URL("api/v1", document.baseURI).href,
     fileName: page.file.name,
     format: $("format").value,
-    words: page.asked.words && Boolean(page.answer?.words),
+    words: Boolean(page.answer?.words),
     needsKey: page.service.needs_key,
   };
   $("snippet").textContent = calls[tab](call);
