@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -46,6 +47,8 @@ def main() -> int:
 
     from benchmark import cpu
 
+    # The peers are stopped, and what was measured is told, also where this run is cut short.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = time.perf_counter()
     plan = cpu.SMOKE if arguments.smoke else cpu.QUICK if arguments.quick else cpu.FULL
     session = cpu.Session(plan, say(began))
@@ -56,7 +59,7 @@ def main() -> int:
     finally:
         verdicts = [goal.judge(results) for goal in cpu.GOALS]
         results.save(arguments.output, verdicts)
-    show(results, verdicts, cpu.OURS)
+        show(results, verdicts, cpu.OURS)
     if arguments.plots:
         draw(results, cpu.OURS, PLOTTED, arguments.plots)
     if arguments.baseline:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
+import sys
 import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from reliability import traffic
 from reliability.figures import spread
 from reliability.liveness import probing
 from reliability.media import Clip, encode, hours_of_speech, load_clips, long_speech
@@ -25,13 +28,14 @@ from whisper_service.domain import SAMPLE_RATE
 
 KEYS = ("key-of-the-one-with-a-long-file", "key-of-the-one-with-a-clip")
 UPLOADS = 30
-LIVE_SECONDS, STAY_SECONDS = 60.0, 30.0
+LIVE_SECONDS = 60.0
+STAY_SECONDS = 12.0  # of an upload: most are not decoded by then, and others take their places
 CLIP_SECONDS = 5.0
 CLIPS = 15
 RUNNING = "whisper_windows_running"
-ROUNDS = 3
-# The long files are sentences over and over, which would be taken for loops and tried again.
-ONE_TRY = {"language": "en", "compression_ratio_threshold": "100", "logprob_threshold": "-100"}
+WINDOWS = ("whisper_window_duration_seconds_count", "whisper_window_duration_seconds_sum")
+ROUNDS = 2
+ONE_TRY = {"language": "en", **traffic.ONE_TRY}
 
 
 async def live(service: RunningService, clips: list[Clip], folder: Path) -> dict[str, Any]:
@@ -42,7 +46,7 @@ async def live(service: RunningService, clips: list[Clip], folder: Path) -> dict
         await asyncio.sleep(10)
 
     async def caller(number: int) -> int:
-        """Uploads, and hangs up when it is decoded, so that uploads are what there is always."""
+        """Uploads, and hangs up after a while to upload again. How often."""
         uploads = 0
         until = time.monotonic() + LIVE_SECONDS
         while time.monotonic() < until:
@@ -55,13 +59,11 @@ async def live(service: RunningService, clips: list[Clip], folder: Path) -> dict
             uploads += 1
         return uploads
 
-    observed: list[tuple[float, float]] = []
+    observed: list[list[float]] = []
 
     async def observe() -> None:
         while True:
-            observed.append(
-                (await gauge(client, "whisper_uploads_held"), await gauge(client, RUNNING))
-            )
+            observed.append(await gauges(client, "whisper_uploads_held", RUNNING))
             await asyncio.sleep(0.5)
 
     # The engine is kept full by requests of their own, which are let in first.
@@ -85,9 +87,15 @@ async def live(service: RunningService, clips: list[Clip], folder: Path) -> dict
     }
 
 
-async def gauge(client: Client, name: str) -> float:
+async def gauges(client: Client, *names: str) -> list[float]:
     text = (await client.get("/metrics")).text
-    return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(name + " "))
+    values = {line.split()[0]: line.split()[-1] for line in text.splitlines()}
+    return [float(values[name]) for name in names]
+
+
+async def gauge(client: Client, name: str) -> float:
+    (value,) = await gauges(client, name)
+    return value
 
 
 async def fair(service: RunningService, clips: list[Clip]) -> dict[str, Any]:
@@ -110,10 +118,10 @@ async def fair(service: RunningService, clips: list[Clip]) -> dict[str, Any]:
     while await gauge(other, "whisper_windows_queued") < 16:
         assert not asked.done(), asked.result()
         await asyncio.sleep(0.2)
-    queued = await gauge(other, "whisper_windows_queued")
+    queued, *before = await gauges(other, "whisper_windows_queued", *WINDOWS)
     beside = await times()
-    still_queued = await gauge(other, "whisper_windows_queued")
-    windows, seconds = await window_seconds(other)
+    still_queued, *after = await gauges(other, "whisper_windows_queued", *WINDOWS)
+    windows, seconds = (end - start for start, end in zip(before, after, strict=True))
     asked.cancel()
     await asyncio.gather(asked, return_exceptions=True)
     for client in (other, caller):
@@ -123,14 +131,10 @@ async def fair(service: RunningService, clips: list[Clip]) -> dict[str, Any]:
         "windows_queued": [queued, still_queued],
         "clip_alone": spread(alone),
         "clip_beside": spread(beside),
+        # All windows that the engine had meanwhile: the clips' own and the file's.
+        "windows_ended_per_clip": round(windows / CLIPS, 1),
         "mean_window_seconds": round(seconds / windows, 3),
     }
-
-
-async def window_seconds(client: Client) -> tuple[float, float]:
-    """How many windows the engine had so far, and for how many seconds together."""
-    name = "whisper_window_duration_seconds"
-    return await gauge(client, f"{name}_count"), await gauge(client, f"{name}_sum")
 
 
 async def first(service: RunningService, clips: list[Clip]) -> dict[str, Any]:
@@ -158,7 +162,7 @@ async def first(service: RunningService, clips: list[Clip]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="*", default=["first", "fair", "live"])
+    parser.add_argument("what", nargs="*", default=["live", "fair", "first"])
     parser.add_argument("--output", type=Path, default=Path("bench-results/promises.json"))
     arguments = parser.parse_args()
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
@@ -182,8 +186,10 @@ def main() -> None:
                 case _:
                     parser.error(f"{what}: one of first, fair, live")
             print(what, json.dumps(results[what], indent=2), flush=True)
-    results["exit_code"] = service.exit_code
-    arguments.output.write_text(json.dumps(results, indent=2) + "\n")
+            results["load_average"] = os.getloadavg()
+            arguments.output.write_text(json.dumps(results, indent=2) + "\n")
+    if service.exit_code:
+        sys.exit(f"the service ended with {service.exit_code}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Starts the service with three keys and a short queue (or takes one that runs: `--url`, `--key`), and
 has clients send clips and long files in six formats and nine languages, streams, damaged and
-hostile files, wrong requests, slow uploads, hang-ups and, every half minute, a burst of several
+hostile files, wrong requests, slow uploads, hang-ups and, every minute, a burst of several
 times the queue's length. Reports what was answered otherwise than it should, latencies, what
 `/health/live` took meanwhile, and the memory of each process over time; as JSON in `--output`.
 
@@ -37,7 +37,8 @@ from reliability.traffic import Kind, Traffic
 
 KEYS = ("soak-key-of-the-first-caller", "soak-key-of-the-second-caller", "soak-key-of-the-third")
 QUEUED = 32  # windows that may wait: short, so that bursts are refused
-BURST_SECONDS, BURST = 30.0, 150
+BURST_SECONDS, BURST = 60.0, 100
+PATIENCE = 300.0  # seconds, for answers after the end
 SAMPLE_SECONDS = 5.0
 SETTLE_SHARE = 0.15  # of the time, until memory's course counts: caches fill, buffers grow
 HELD = (
@@ -134,7 +135,11 @@ async def run(
     tasks += [bursts(traffic, clients, tally, until), report(tally, until)]
     if memory:
         tasks.append(sample(memory, until))
-    await asyncio.gather(*tasks)
+    try:
+        async with asyncio.timeout(60 * arguments.minutes + PATIENCE):
+            await asyncio.gather(*tasks)
+    except TimeoutError:
+        tally.complain("all", f"not answered {PATIENCE:g} s after the end")
     freed = await freed_after(clients[0])
     if memory:
         await asyncio.to_thread(memory.sample)
@@ -156,8 +161,8 @@ async def freed_after(client: Client) -> float | None:
     began = time.monotonic()
     while time.monotonic() - began < 30:
         text = (await client.get("/metrics")).text
-        values = dict(line.split() for line in text.splitlines() if line.startswith(HELD))
-        if not any(map(float, values.values())):
+        lines = [line.split() for line in text.splitlines()]
+        if not any(float(line[1]) for line in lines if line[0] in HELD):
             return round(time.monotonic() - began, 3)
         await asyncio.sleep(0.05)
     return None

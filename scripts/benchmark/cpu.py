@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from benchmark.peers import Peer, Pings, Run, Server, Service, VllmServer, Worker
+from benchmark.peers import Peer, PeerFailedError, Pings, Run, Server, Service, VllmServer, Worker
 from benchmark.results import Ratio, Results, at_least, at_most
 from benchmark.speech import Audio, clips, recording, short_clips
 from evaluation.systems import embedded_peer
@@ -27,18 +27,19 @@ SHORT = 32  # clips of 2 to 5 s, at once
 
 @dataclass(frozen=True)
 class Plan:
-    """in_flight: numbers of clips at once; minutes: of the recordings; peers: beside the three."""
+    """in_flight: numbers of clips at once; minutes: of the recordings; goals_only: nothing else."""
 
     in_flight: tuple[int, ...]
     minutes: tuple[float, ...]
-    rounds: int
-    all_peers: bool
-    words: bool
+    rounds: int = 3
+    recording_rounds: int = 3
+    singles: int = 4  # clips one after the other in a round, where one is in flight
+    goals_only: bool = False
 
 
-QUICK = Plan(in_flight=(1, 16), minutes=(10,), rounds=3, all_peers=False, words=True)
-SMOKE = Plan(in_flight=(1, 2), minutes=(1,), rounds=1, all_peers=True, words=True)
-FULL = Plan(in_flight=(1, 4, 8, 16, 32), minutes=(10, 60), rounds=3, all_peers=True, words=True)
+QUICK = Plan((1, 16), (10,), recording_rounds=2, singles=2, goals_only=True)
+SMOKE = Plan((1, 2), (1,), rounds=1, recording_rounds=1, singles=1)
+FULL = Plan((1, 4, 8, 16, 32), (10, 60))
 
 
 def _ready(results: Results) -> float | None:
@@ -108,6 +109,7 @@ class Session:
         self.plan = plan
         self.results = Results()
         self._say = say
+        self._running: list[Peer] = []
         settings = load_settings()
         profile = choose("cpu", detect_device())
         model = resolve_model("embedded", settings.cache_dir)
@@ -128,12 +130,12 @@ class Session:
                 {"folder": folder, "compute": compute, "batch": batch},
             )
             for compute, batch in (
-                [("int8", 8), ("float32", 8), ("int8", 1), ("float32", 1)]
-                if plan.all_peers
-                else [("int8", 8)]
+                [("int8", 8)]
+                if plan.goals_only
+                else [("int8", 8), ("float32", 8), ("int8", 1), ("float32", 1)]
             )
         ]
-        if plan.all_peers and _has_openai_whisper():
+        if not plan.goals_only and _has_openai_whisper():
             self.others.append(Worker("openai-whisper", "openai-whisper", {"folder": model}))
 
     @property
@@ -146,11 +148,22 @@ class Session:
             for peer in self.peers:
                 stack.callback(_stop, peer)
                 self._say(f"starting {peer.name}")
-                peer.start()
-                self._number("ready_seconds", peer.name, round(peer.ready_seconds, 1))
+                with self._surviving(f"the start of {peer.name}"):
+                    peer.start()
+                    self._running.append(peer)
+                    self._number("ready_seconds", peer.name, round(peer.ready_seconds, 1))
             yield
-            for peer in self.peers:
+            for peer in self._running:
                 self._number("memory_mb", peer.name, peer.process.memory())
+
+    @contextmanager
+    def _surviving(self, what: str) -> Iterator[None]:
+        """One failure is told, and spoils nothing else of the run."""
+        try:
+            yield
+        except (httpx.HTTPError, OSError, PeerFailedError) as error:
+            self._say(f"{what} failed: {error}")
+            self._number("failed", what, str(error)[-300:])
 
     def _number(self, kind: str, name: str, value: object) -> None:
         self.results.numbers.setdefault(kind, {})[name] = value
@@ -168,12 +181,14 @@ class Session:
         """
         for number in range(rounds):
             those = audio[number % len(audio)]
+            seconds = sum(each.seconds for each in those)
             for peer in peers:
-                run = _run(peer, those)
-                self.results.add(
-                    work, peer.name, sum(each.seconds for each in those), run.seconds, len(those)
-                )
-                self._number("last_text", f"{work}: {peer.name}", run.texts[0][:200])
+                if peer not in self._running:
+                    continue
+                with self._surviving(f"{work} by {peer.name}"):
+                    run = _run(peer, those)
+                    self.results.add(work, peer.name, seconds, run.seconds, len(those))
+                    self._number("last_text", f"{work}: {peer.name}", run.texts[0][:200])
         rates = {p.name: m.rate for p in peers if (m := self.results.of(work, p.name))}
         self._say(f"{work}: " + ", ".join(f"{name} {rate:.1f}" for name, rate in rates.items()))
 
@@ -181,28 +196,34 @@ class Session:
         plan = self.plan
         servers: list[Peer] = [self.service, self.vllm, self.bare]
         with self.started():
-            for peer in self.peers:
+            for peer in self._running:
                 peer.clips(clips(CLIP_SECONDS, 2))  # whatever is made at the first request
             for number in plan.in_flight:
-                self._clips(number, [*servers, *(self.others if number in (1, 16) else [])])
-            short = [short_clips(SHORT)]
-            self.rounds(f"{SHORT} clips of 2 to 5 s", servers, short, plan.rounds)
+                others = number in (1, 16) and not plan.goals_only
+                self._clips(number, [*servers, *(self.others if others else [])])
+            if not plan.goals_only:
+                short = [short_clips(SHORT)]
+                self.rounds(f"{SHORT} clips of 2 to 5 s", servers, short, plan.rounds)
             for minutes in plan.minutes:
                 self._recordings(minutes)
-            self._first_deltas()
-            self._words()
-            self._forms()
+            extras = () if plan.goals_only else (self._forms,)
+            for step in (self._words, self._first_deltas, *extras):
+                with self._surviving(step.__name__.removeprefix("_")):
+                    step()
 
     def _clips(self, number: int, peers: list[Peer]) -> None:
-        """So many at once; where it is one, four of them one after the other."""
+        """So many at once; where it is one, several of them one after the other."""
         work = f"clips, {number} in flight"
-        together = clips(CLIP_SECONDS, number * self.plan.rounds * (4 if number == 1 else 1))
+        times = self.plan.rounds * (self.plan.singles if number == 1 else 1)
+        together = clips(CLIP_SECONDS, number * times)
         rounds = [together[start : start + number] for start in range(0, len(together), number)]
         if number != 16:
             self.rounds(work, peers, rounds, len(rounds))
             return
         with Pings(self.service.url) as pings:
             self.rounds(work, peers, rounds, len(rounds))
+        if not pings.seconds:
+            return
         waits = sorted(pings.seconds)
         self._number("live_ms", "median", round(1e3 * statistics.median(waits), 1))
         self._number("live_ms", "99 of 100", round(1e3 * waits[int(0.99 * len(waits))], 1))
@@ -212,10 +233,11 @@ class Session:
         dense, half = recording(minutes), recording(minutes, half_silent=True)
         long = minutes > 10
         others = [p for p in self.others if p.name == FASTEST_OTHER or not long]
-        rounds = 1 if long else self.plan.rounds
+        rounds = 1 if long else self.plan.recording_rounds
         self.rounds(dense.name, [self.service, *others], [[dense]], rounds)
-        self.rounds(half.name, [self.service, *others[:1]], [[half]], rounds)
-        if not long:
+        also = [] if self.plan.goals_only else others[:1]
+        self.rounds(half.name, [self.service, *also], [[half]], rounds)
+        if not long and not self.plan.goals_only:
             self.rounds(dense.name, [self.vllm], [[dense]], 1)
 
     def _first_deltas(self) -> None:
@@ -223,13 +245,13 @@ class Session:
         recordings = {"25 s": clips(CLIP_SECONDS, 1)[0], f"{minutes:g} min": recording(minutes)}
         for name, audio in recordings.items():
             for server in (self.service, self.vllm):
-                times = [server.first_delta(audio) for _ in range(self.plan.rounds)]
+                if server not in self._running:
+                    continue
+                times = [server.first_delta(audio) for _ in range(self.plan.recording_rounds)]
                 self._number("first_delta_s", f"{name}: {server.name}", statistics.median(times))
 
     def _words(self) -> None:
         """Word times, where the service has them: beside the same clips without."""
-        if not self.plan.words:
-            return
         fields = {"response_format": "verbose_json", "timestamp_granularities[]": "word"}
         try:
             self.service.clips(clips(CLIP_SECONDS, 1), **fields)

@@ -31,6 +31,10 @@ _START_SECONDS = 400
 ONE_TRY = {"compression_ratio_threshold": "100", "logprob_threshold": "-100"}
 
 
+class PeerFailedError(RuntimeError):
+    """A transcriber could not be started, or ended."""
+
+
 @dataclass(frozen=True)
 class Run:
     """seconds: from the first byte sent to the last text had."""
@@ -69,7 +73,7 @@ class Process:
     def check(self) -> None:
         if self.process.poll() is not None:
             self._log.seek(0)
-            raise SystemExit(f"{self.process.args!r} ended:\n{self._log.read()[-3000:]}")
+            raise PeerFailedError(f"{self.process.args!r} ended:\n{self._log.read()[-3000:]}")
 
     def stop(self) -> None:
         if self.process.poll() is None:
@@ -126,7 +130,7 @@ class Server(Peer):
             except httpx.TransportError:
                 pass
             time.sleep(0.1)
-        raise SystemExit(f"{self.name} was not ready after {_START_SECONDS} s")
+        raise PeerFailedError(f"{self.name} was not ready after {_START_SECONDS} s")
 
     def clips(self, clips: Sequence[Audio], **fields: str) -> Run:
         return asyncio.run(self._together([(each.name, each.wav) for each in clips], fields))
@@ -168,7 +172,7 @@ class Server(Peer):
             for line in response.iter_lines():
                 if _delta(line):
                     return time.perf_counter() - began
-        raise SystemExit(f"{self.name}: a stream without text")
+        raise PeerFailedError(f"{self.name}: a stream without text")
 
 
 def _delta(line: str) -> str:
@@ -262,7 +266,7 @@ class Worker(Peer):
         if not line:
             time.sleep(0.5)
             self.process.check()
-            raise SystemExit(f"{self.name} closed its output")
+            raise PeerFailedError(f"{self.name} closed its output")
         return dict(json.loads(line))
 
 

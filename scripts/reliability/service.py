@@ -38,6 +38,8 @@ def started(log: Path, **settings: str) -> Iterator[RunningService]:
             [sys.executable, "-m", "whisper_service"],
             env=others | mine, stdout=file, stderr=file, text=True, start_new_session=True,
         )  # fmt: skip
+    # Else somebody who ends the script would leave the service behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     service = RunningService(f"http://127.0.0.1:{port}", process, log)
     try:
         wait_until_ready(process, service.url)

@@ -13,6 +13,8 @@ from reliability.media import FORMATS, Clip, damaged, encode, long_speech, lures
 from reliability.requests import TRANSCRIBE, TRANSLATE, Client, Outcome, WrongAnswerError
 
 RESPONSE_FORMATS: Final = ("json", "text", "srt", "vtt", "verbose_json")
+# The long files are few sentences over and over, which would be taken for loops and tried again.
+ONE_TRY: Final = {"compression_ratio_threshold": "100", "logprob_threshold": "-100"}
 _BOUNDARY: Final = "frontier"
 _SLOW_PIECES: Final = 12
 _SLOW_PAUSE: Final = 0.4  # seconds
@@ -44,7 +46,7 @@ class Traffic:
         ]
         self._long = [
             encode(long_speech(english, seconds, seed), name)
-            for seconds, name in ((60, "mp3"), (150, "m4a"), (300, "ogg"), (300, "flac"))
+            for seconds, name in ((45, "mp3"), (90, "m4a"), (150, "ogg"), (240, "flac"))
         ]
         self._lures = lures(9)
         self._quiet_hour = b""
@@ -53,8 +55,8 @@ class Traffic:
         self.kinds = [
             Kind("clip", 10, ok, self._clip),
             Kind("stream", 5, ok, self._stream),
-            Kind("long file", 1.5, ok, self._long_file),
-            Kind("long stream", 1.5, ok, self._long_stream),
+            Kind("long file", 1, ok, self._long_file),
+            Kind("long stream", 1, ok, self._long_stream),
             Kind("translation", 2, ok, self._translation),
             Kind("damaged file", 8, frozenset({200, 400}), self._damaged_file),
             Kind("lure", 3, frozenset({400}), self._lure),
@@ -83,12 +85,14 @@ class Traffic:
 
     async def _long_file(self, client: Client, chance: random.Random) -> Outcome:
         fields = {"response_format": chance.choice(RESPONSE_FORMATS), "language": "en"}
+        if chance.random() < 0.8:
+            fields |= ONE_TRY
         if chance.random() < 0.2:
             fields["condition_on_previous_text"] = "true"
         return _with_text(await client.post(TRANSCRIBE, chance.choice(self._long), fields))
 
     async def _long_stream(self, client: Client, chance: random.Random) -> Outcome:
-        fields = {"stream": "true"}
+        fields = {"stream": "true", **ONE_TRY}
         return _with_text(await client.post(TRANSCRIBE, chance.choice(self._long), fields))
 
     async def _translation(self, client: Client, chance: random.Random) -> Outcome:

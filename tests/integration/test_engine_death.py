@@ -16,7 +16,7 @@ from tests.integration.load import crowd, held, is_engine, processes, speech, tr
 
 NOTICED_WITHIN = 2.0  # seconds, as is promised
 ENDED_WITHIN = 20.0
-REQUESTS = 12
+REQUESTS = 8
 
 
 def error_of(response: httpx.Response) -> dict[str, str | None]:
@@ -33,7 +33,7 @@ def test_when_the_engine_is_killed_all_are_told_and_the_process_ends(
     server = start_server(tmp_path, WHISPER_MAX_WINDOWS_IN_FLIGHT="4")
     wait_until_ready(server)
     below = processes(server)[1:]
-    audio = speech(clips, 300)
+    audio = speech(clips, 150)
 
     async def scenario() -> tuple[float, list[httpx.Response], httpx.Response]:
         async with crowd(server) as client:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import wave
 from concurrent.futures import ThreadPoolExecutor
@@ -164,11 +165,11 @@ def test_streams_and_one_by_one_have_the_same_words(
     if "stream" not in fields:
         assert response.json()["words"] == expected["words"]
         return
-    *events, done, _ = [line.removeprefix("data: ") for line in response.text.split("\n\n") if line]
-    segments = [httpx.Response(200, text=event).json() for event in events]
-    spoken = [event for event in segments if event["type"] == "transcript.text.segment"]
+    blocks = [block for block in response.text.split("\n\n") if block.startswith("data: {")]
+    *events, done = [json.loads(block.removeprefix("data: ")) for block in blocks]
+    spoken = [event for event in events if event["type"] == "transcript.text.segment"]
     assert [event["words"] for event in spoken] == [s["words"] for s in expected["segments"]]
-    assert httpx.Response(200, text=done).json()["words"] == expected["words"]
+    assert done["words"] == expected["words"]
 
 
 def test_subtitles_show_each_word_while_it_is_spoken(
@@ -205,17 +206,14 @@ def test_subtitles_keep_to_the_lines_and_times_that_are_asked_for(
         assert (cue.end - cue.start).total_seconds() <= 1.001
 
 
-def test_a_text_of_all_the_tokens_that_there_can_be_is_aligned(
-    server: Server, clips: dict[str, Clip]
-) -> None:
-    """Ten numbers, over and over, as fast as they are spoken: 224 tokens do not hold them."""
+def test_a_window_full_of_speech_is_aligned(server: Server, clips: dict[str, Clip]) -> None:
+    """Ten numbers, over and over, as fast as they are spoken, in one window."""
     speech = samples_of(clips["en/counting"])
     dense = np.concatenate([speech] * 12)[: 29 * 16_000]
     estimated = counter(server, "estimated")
-    body = post(
-        server, recording(dense), **BOTH, temperature="0.01", compression_ratio_threshold="1000"
-    ).json()
+    body = post(server, recording(dense), **BOTH, temperature="0.01").json()
     check(body)
+    assert len(body["words"]) > 30
     assert counter(server, "estimated") == estimated
 
 

@@ -57,7 +57,7 @@ def by_the_reference(model: Any, one: TextInWindow, heads: dict[int, list[int]])
 
 
 @pytest.mark.parametrize(
-    ("tokens", "frames"), [(5, 40), (20, 33), (60, 40), (7, 4), (6, 2), (4, 1)]
+    ("tokens", "frames"), [(5, 40), (20, 33), (229, 40), (7, 4), (6, 2), (4, 1)]
 )
 def test_it_sees_what_the_reference_sees(model: Any, tokens: int, frames: int) -> None:
     one = window(tokens, tokens, frames)
