@@ -31,8 +31,9 @@ check: install ## Lint, types, unit tests: under a minute.
 	@$(BIN)/lint-imports --no-logo >/dev/null || $(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m pytest -m "not engine and not slow" -n 2 --dist loadfile --timeout 60 -q
 
-bench: install ## Speed beside faster-whisper's, in one run.
-	@$(BIN)/python scripts/bench.py
+BENCH ?=
+bench: install ## Speed beside every alternative, in one run; BENCH=--quick for the goals alone.
+	@$(BIN)/python scripts/bench.py $(BENCH)
 
 docs: install ## The documentation site, into build/docs; warnings are errors.
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

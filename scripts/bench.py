@@ -1,11 +1,8 @@
-"""Speed beside faster-whisper's: the same weights, clips and machine, in one run.
+"""Speed beside every alternative, with the same weights on the same machine, in one run.
 
-Rounds alternate between the two, so that a noisy machine is noisy for both; what is reported is the
-median of the rounds' real-time factors (seconds of audio a second) and their ratio.
-
-Each decodes a clip once: the clip repeats its sentences, which looks like a loop and would be tried
-again, but faster-whisper's batched pipeline knows no retry. The service keeps no encoder output
-meanwhile, since it would know the clip again.
+Peers take turns in every round, so that a noisy machine is noisy for all; what is told are ratios
+of medians and their spread. `--quick` measures what the goals are about, in eight minutes. Texts
+that are doubted are tried once here, since most peers know no second try.
 """
 
 from __future__ import annotations
@@ -13,108 +10,98 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
-import tempfile
+import platform
+import signal
+import sys
 import time
-import wave
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-from openai import OpenAI
+from benchmark.plots import draw
+from benchmark.results import Results, Verdict, goal_table, guard, rate_table, table
 
-from demo import running_service
-from evaluation.systems import embedded_peer
-from samples import samples_folder
-from whisper_service.audio.decode import DecodeLimits, decode
-from whisper_service.domain import SAMPLE_RATE, Samples
-from whisper_service.settings import load_settings
-
-CLIP_SECONDS = 24.7
-ONE_TRY = {"compression_ratio_threshold": 100, "logprob_threshold": -100}
+ROOT = Path(__file__).parents[1]
+PLOTTED = ("clips, 1 in flight", "clips, 16 in flight", "10 min", "10 min, half silent")
+SLACK = 0.1
 
 
-def dense_speech() -> Samples:
-    """Speech without pauses, joined from the English samples."""
-    parts = []
-    for path in sorted((samples_folder() / "en").glob("*.wav")):
-        with path.open("rb") as speech:
-            parts.append(decode(speech, DecodeLimits(max_seconds=60, timeout_seconds=60)))
-    return np.concatenate(parts * 4)[: round(CLIP_SECONDS * SAMPLE_RATE)]
-
-
-def long_clip(folder: Path) -> Path:
-    samples = dense_speech()
-    target = folder / "clip.wav"
-    with wave.open(str(target), "wb") as file:
-        file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", "not compressed"))
-        file.writeframes((samples * 32_767).astype("<i2").tobytes())
-    return target
-
-
-def service_runner(url: str, clip: Path) -> Callable[[int], None]:
-    client = OpenAI(base_url=f"{url}/api/v1", api_key="none", timeout=1200)
-
-    def one(_: int) -> None:
-        client.audio.transcriptions.create(model="whisper-1", file=clip, extra_body=ONE_TRY)
-
-    def run(clips: int) -> None:
-        with ThreadPoolExecutor(clips) as pool:
-            list(pool.map(one, range(clips)))
-
-    return run
-
-
-def peer_runner(model_folder: Path, clip: Path) -> Callable[[int], None]:
-    from faster_whisper import BatchedInferencePipeline, WhisperModel
-
-    model = BatchedInferencePipeline(WhisperModel(str(model_folder), compute_type="float32"))
-
-    def run(clips: int) -> None:
-        for _ in range(clips):
-            segments, _info = model.transcribe(str(clip), beam_size=1, batch_size=8)
-            for _segment in segments:
-                pass
-
-    return run
-
-
-def rtfx(run: Callable[[int], None], clips: int) -> float:
-    began = time.perf_counter()
-    run(clips)
-    return clips * CLIP_SECONDS / (time.perf_counter() - began)
-
-
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--in-flight", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=Path("bench-results/bench.json"))
+    parser.add_argument("--quick", action="store_true", help="the goals alone, in eight minutes")
+    parser.add_argument("--smoke", action="store_true", help="all of it once, tiny: does it work?")
+    parser.add_argument("--profile", choices=["cpu", "gpu"], default="cpu")
+    parser.add_argument(
+        "--dry-run-device",
+        choices=["cpu"],
+        help="with --profile gpu: the same run, tiny, without a GPU; its numbers mean nothing",
+    )
+    parser.add_argument("--guard", type=Path, help="ratios to compare with; ends with 1 if worse")
+    parser.add_argument("--baseline", type=Path, help="where to write this run's ratios as such")
+    parser.add_argument("--plots", type=Path, help="a folder to draw SVG charts into")
+    parser.add_argument("--output", type=Path, default=ROOT / "bench-results/bench.json")
     arguments = parser.parse_args()
-    os.environ["WHISPER_ENCODER_CACHE_WINDOWS"] = "0"
-    rows = []
-    with tempfile.TemporaryDirectory() as scratch, running_service() as (_, url):
-        clip = long_clip(Path(scratch))
-        service = service_runner(url, clip)
-        peer = peer_runner(embedded_peer(load_settings().cache_dir), clip)
-        service(1)
-        peer(1)
-        for clips in arguments.in_flight:
-            ours, theirs = [], []
-            for _ in range(arguments.rounds):
-                ours.append(rtfx(service, clips))
-                theirs.append(rtfx(peer, clips))
-            mine, other = statistics.median(ours), statistics.median(theirs)
-            rows.append({"in_flight": clips, "service": ours, "faster_whisper_float32": theirs})
-            print(
-                f"{clips:3d} in flight: RTFx {mine:6.1f}  faster-whisper float32 {other:6.1f}  "
-                f"ratio {mine / other:.2f}",
-                flush=True,
-            )
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(rows, indent=2) + "\n")
+    if arguments.profile == "gpu":
+        from benchmark.gpu import run_on_gpu
+
+        return run_on_gpu(arguments.output, dry_run=arguments.dry_run_device is not None)
+
+    from benchmark import cpu
+
+    # The peers are stopped, and what was measured is told, also where this run is cut short.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    began = time.perf_counter()
+    plan = cpu.SMOKE if arguments.smoke else cpu.QUICK if arguments.quick else cpu.FULL
+    session = cpu.Session(plan, say(began))
+    results = session.results
+    results.machine = machine()
+    try:
+        session.run()
+    finally:
+        verdicts = [goal.judge(results) for goal in cpu.GOALS]
+        results.save(arguments.output, verdicts)
+        show(results, verdicts, cpu.OURS)
+    if arguments.plots:
+        draw(results, cpu.OURS, PLOTTED, arguments.plots)
+    if arguments.baseline:
+        ratios = {
+            v.name: round(v.value, 3)
+            for v in verdicts
+            if v.value is not None and not v.wanted.endswith(" s")
+        }
+        arguments.baseline.write_text(json.dumps(ratios, indent=1) + "\n")
+    return compare(arguments.guard, verdicts) if arguments.guard else 0
+
+
+def say(began: float) -> Callable[[str], None]:
+    def tell(text: str) -> None:
+        print(f"{time.perf_counter() - began:5.0f} s  {text}", file=sys.stderr, flush=True)
+
+    return tell
+
+
+def machine() -> dict[str, object]:
+    model = "unknown"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    return {"processor": model, "cpus": os.cpu_count(), "python": platform.python_version()}
+
+
+def show(results: Results, verdicts: list[Verdict], ours: str) -> None:
+    print("\n" + rate_table(results, ours))
+    for kind, numbers in results.numbers.items():
+        if kind != "last_text":
+            print("\n" + table((kind, ""), list(numbers.items())))
+    print("\n" + goal_table(verdicts))
+
+
+def compare(baseline: Path, verdicts: list[Verdict]) -> int:
+    worse = guard(json.loads(baseline.read_text()), verdicts, SLACK)
+    for each in worse:
+        print(f"worse: {each}", file=sys.stderr)
+    return 1 if worse else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Builds docker/Dockerfile.cpu where there is no Docker engine, with buildah; further arguments are buildah's.
+# Where no registry can be reached either, scripts/debian_base.sh makes the base image first (then: --pull-never).
 # WHEELHOUSE: a folder with torch's CPU wheel, where PyTorch's index cannot be reached.
 # CERTIFICATES: a folder of CA certificates that the build needs to reach its package index.
 set -euo pipefail

@@ -22,7 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from evaluation import clips as alone
-from evaluation import corpus, crowd, long, sounds, words
+from evaluation import corpus, crowd, hours, long, sounds, words
 from evaluation.report import Section, render, render_goals
 from evaluation.systems import Dotted, Peer, Service, System, embedded_peer
 from samples import samples_folder
@@ -77,6 +77,9 @@ def _sections(
     if args.hour is not None:
         own = [clip for clip in clips if clip.language == first]
         yield long.middle(systems, own, 60 * args.hour, args.seed)
+    if args.hours is not None and service is not None:
+        own = [clip for clip in clips if clip.language == first]
+        yield hours.hours(service, own, 3600 * args.hours, args.seed)
 
 
 def _words(
@@ -145,6 +148,8 @@ def _arguments() -> argparse.Namespace:
     add("--sections", nargs="*", choices=SECTIONS, default=SECTIONS, help="what to measure")
     add("--hour", type=float, nargs="?", const=MINUTES_IN_THE_MIDDLE_OF, metavar="MINUTES",
         help="besides, a clip in the middle of an hour, or of so many minutes")  # fmt: skip
+    add("--hours", type=float, nargs="?", const=2.0, metavar="N",
+        help="besides, a recording of 2 hours, or of so many, and its memory")  # fmt: skip
     add("--repeat", type=int, default=1, help="how often the section clips runs each clip")
     add("--joined-languages", nargs="+", metavar="CODE", help="whose clips are joined: English's")
     add("--orders", type=int, default=3, help="recordings of ten clips for each such language")

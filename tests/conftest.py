@@ -9,6 +9,15 @@ import pytest
 
 from scripts.samples import samples_folder
 
+INTEGRATION = Path(__file__).parent / "integration"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where no engine is wanted, its tests are not even imported: that takes seconds."""
+    if "not engine" in config.option.markexpr and collection_path == INTEGRATION:
+        return True
+    return None
+
 
 @dataclass(frozen=True)
 class Clip:

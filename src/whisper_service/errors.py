@@ -6,6 +6,7 @@ How each fault looks on the wire is decided in `api.errors`, in one total mappin
 from __future__ import annotations
 
 from enum import Enum, auto
+from typing import Final
 
 
 class Fault(Enum):
@@ -29,6 +30,9 @@ class Fault(Enum):
     ENGINE_DEAD = auto()
     TIMED_OUT = auto()  # the request took longer than it may
     INTERNAL = auto()
+
+
+ENGINE_DIED: Final = "The speech engine has stopped; the service is restarting."
 
 
 class ServiceError(Exception):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import multiprocessing
 import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
+from multiprocessing import resource_tracker
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -24,7 +25,13 @@ from whisper_service.checkpoints.checkpoint import read_checkpoint
 from whisper_service.checkpoints.resolve import resolve_model, served_name
 from whisper_service.domain import ModelCard
 from whisper_service.engine.engine import WhisperEngine
-from whisper_service.engine.profiles import Profile, choose, detect_device, with_kv_cache
+from whisper_service.engine.profiles import (
+    Profile,
+    choose,
+    detect_device,
+    with_engines,
+    with_kv_cache,
+)
 from whisper_service.languages import LANGUAGES
 from whisper_service.metrics import ENGINE_INFO
 from whisper_service.service.admission import Admission
@@ -45,11 +52,13 @@ def build_service(settings: Settings) -> TranscriptionService:
     """Everything below the API, the engine not yet started.
 
     Raises:
-        UnsuitableDeviceError: the profile does not fit this machine.
+        UnsuitableDeviceError: the profile, or the number of engines, does not fit this machine.
         EmbeddedModelError: the embedded model cannot be had.
         UnsuitableCheckpointError: the model is no Whisper.
     """
-    profile = with_settings(choose(settings.profile, detect_device()), settings)
+    device = detect_device()
+    profile = with_engines(choose(settings.profile, device), device, settings.data_parallel_size)
+    profile = with_settings(profile, settings)
     name = settings.model or profile.default_model
     logger.info("profile %s, model %s", profile.name, name)
     model = resolve_model(name, settings.cache_dir)
@@ -83,8 +92,6 @@ def with_settings(profile: Profile, settings: Settings) -> Profile:
     arguments = dict(profile.engine_args)
     if settings.max_windows_in_flight is not None:
         arguments["max_num_seqs"] = settings.max_windows_in_flight
-    if settings.data_parallel_size > 1:
-        arguments["data_parallel_size"] = settings.data_parallel_size
     if settings.traces_endpoint:
         arguments["otlp_traces_endpoint"] = settings.traces_endpoint
     return replace(profile, engine_args=arguments)
@@ -171,9 +178,22 @@ class _Server(uvicorn.Server):
 
 
 def _end_at_once() -> None:
-    for child in multiprocessing.active_children():
-        child.kill()
+    tracker = getattr(resource_tracker._resource_tracker, "_pid", None)  # noqa: SLF001
+    for process in _processes_below(os.getpid()):
+        if process != tracker:  # which takes shared memory away when all others are gone
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
     os._exit(1)
+
+
+def _processes_below(process: int) -> list[int]:
+    """All descendants: the engine's own processes too, which would notice its end too late."""
+    below: list[int] = []
+    with suppress(OSError):  # it has ended meanwhile
+        for children in Path(f"/proc/{process}/task").glob("*/children"):
+            for child in map(int, children.read_text().split()):
+                below += [child, *_processes_below(child)]
+    return below
 
 
 def run(settings: Settings) -> int:
@@ -217,5 +237,6 @@ async def _start_and_watch(service: TranscriptionService, server: _Server) -> No
     if server.is_stopping:
         return  # Ctrl-C reaches the engine's process as well as this one
     logger.critical("the engine has died: stopping, so that a new process takes over")
+    service.fail_all()
     await asyncio.sleep(_LAST_WORDS_SECONDS)
     server.fail()

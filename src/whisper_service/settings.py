@@ -71,6 +71,16 @@ class Settings(BaseSettings):
             "`otel`. Unset: no traces."
         ),
     )
+    replica_metrics_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65_000,
+        description=(
+            "Under Ray Serve only: port at which each replica shows its own metrics, without a "
+            "key, since /metrics reaches any of them; the next free one where several share a "
+            "machine. Unset: none."
+        ),
+    )
 
     # Who may use it
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
@@ -138,7 +148,7 @@ class Settings(BaseSettings):
         default=1,
         description=(
             "GPUs of this machine to use, each with a whole engine of its own among which the "
-            "windows are shared out."
+            "windows are shared out. On a CPU the engines share its cores."
         ),
     )
     max_windows_in_flight: PositiveInt | None = Field(

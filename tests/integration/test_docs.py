@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -96,6 +97,9 @@ def test_the_example_works(
             command = [python, "-c", code]
         case "javascript":
             run_with_node(code, folder)
+            return
+        case "json":
+            json.loads(code)
             return
         case other:
             pytest.fail(f"{block} is {other!r}: say how it is run, or that it is not")

@@ -113,6 +113,18 @@ def test_every_query_of_the_dashboard_returns_data(
     assert list(waiting) == []
 
 
+def test_what_the_running_service_shows_follows_prometheus_conventions(
+    prometheus: httpx.Client, server: Server
+) -> None:
+    page = httpx.get(f"{server.url}/metrics").content
+    assert b"whisper_engine_info{" in page
+    assert b"vllm:" in page
+    done = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True)
+    complaints = done.stderr.decode().splitlines()
+    # vLLM's names are vLLM's: a colon is meant for recording rules.
+    assert [line for line in complaints if not line.startswith("vllm:")] == []
+
+
 def test_prometheus_has_loaded_the_alerts_and_none_fires(prometheus: httpx.Client) -> None:
     (group,) = prometheus.get("rules").json()["data"]["groups"]
     assert len(group["rules"]) >= 9

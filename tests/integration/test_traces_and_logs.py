@@ -1,12 +1,14 @@
-"""A service that sends traces and writes JSON, as an operator with a collector and a log store has.
+"""A service as an operator of many has it: traces to a collector, JSON lines, two engines.
 
-A server of its own: both are off by default.
+A server of its own: all three are off by default.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -32,7 +34,8 @@ def observed(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> 
         tmp_path_factory.mktemp("observed"),
         WHISPER_TRACES_ENDPOINT=collector.endpoint,
         WHISPER_LOG_FORMAT="json",
-        WHISPER_MAX_WINDOWS_IN_FLIGHT="4",
+        WHISPER_DATA_PARALLEL_SIZE="2",
+        WHISPER_MAX_WINDOWS_IN_FLIGHT="2",
     )
     wait_until_ready(server)
     yield server
@@ -90,3 +93,34 @@ def test_the_log_is_json_and_has_one_line_for_the_request(
     parts = [line[f"{stage}_seconds"] for stage in OWN_STAGES]
     assert 0 < sum(parts) <= line["seconds"] * 1.01
     assert "fox" not in observed.log.read_text()
+
+
+def done_by_engine(server: Server) -> dict[str, float]:
+    """Requests that each engine has completed, as vLLM counts them."""
+    series = r'^vllm:request_success_total\{engine="(\d)",finished_reason="stop",.*\} ([\d.]+)$'
+    page = httpx.get(f"{server.url}/metrics").text
+    return {engine: float(count) for engine, count in re.findall(series, page, re.MULTILINE)}
+
+
+def test_both_engines_transcribe(observed: Server, clips: dict[str, Clip]) -> None:
+    before = done_by_engine(observed)
+    clip, client = clips["en/quick_brown_fox"].path, observed.client()
+
+    def ask(_: int) -> str:
+        return client.audio.transcriptions.create(model="whisper-1", file=clip).text
+
+    with ThreadPoolExecutor(6) as together:
+        texts = list(together.map(ask, range(6)))
+    assert all("fox" in text for text in texts), texts
+    after = done_by_engine(observed)
+    grown = {engine: after[engine] - before[engine] for engine in after}
+    assert set(grown) == {"0", "1"}
+    assert min(grown.values()) > 0
+    assert sum(grown.values()) == 6
+
+
+def test_it_says_how_many_engines_and_windows_there_are(observed: Server) -> None:
+    page = httpx.get(f"{observed.url}/metrics").text
+    (info,) = re.findall(r"^whisper_engine_info\{.*\} 1\.0$", page, re.MULTILINE)
+    assert 'engines="2"' in info
+    assert 'max_windows="4"' in info

@@ -15,6 +15,7 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -47,8 +48,13 @@ def _check_kind(value: object) -> object:
     raise ValueError('it should be "auto" or an object like {"type": "server_vad"}')
 
 
+# An enumeration of one, since client generators trip over a constant that is one of several types.
+_Auto = Annotated[
+    Literal["auto"], WithJsonSchema({"type": "string", "enum": ["auto"]}), Tag("auto")
+]
+
 ChunkingStrategy = Annotated[
-    Annotated[Literal["auto"], Tag("auto")] | Annotated[ServerVad, Tag("server_vad")],
+    _Auto | Annotated[ServerVad, Tag("server_vad")],
     Discriminator(lambda value: "auto" if isinstance(value, str) else "server_vad"),
     BeforeValidator(_check_kind),
 ]

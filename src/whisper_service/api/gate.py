@@ -15,7 +15,7 @@ from fastapi.params import Depends as DependsMarker
 from whisper_service import metrics
 from whisper_service.api.connection import CROWDED
 from whisper_service.api.keys import NO_KEY, WRONG_KEY, KeyRing, bearer_key, network_of
-from whisper_service.errors import Fault, ServiceError
+from whisper_service.errors import ENGINE_DIED, Fault, ServiceError
 from whisper_service.service.admission import Permit
 from whisper_service.service.contract import State, Transcriber
 from whisper_service.settings import Settings
@@ -69,10 +69,7 @@ async def require_ready(transcriber: TranscriberOf) -> None:
         case State.READY:
             return
         case State.DEAD:
-            fault, message = (
-                Fault.ENGINE_DEAD,
-                "The speech engine has stopped; the service is restarting.",
-            )
+            fault, message = Fault.ENGINE_DEAD, ENGINE_DIED
         case State.STARTING:
             fault, message = (
                 Fault.NOT_READY,

@@ -133,7 +133,8 @@ def speech_responses(*, streams: bool = False) -> Responses:
             "headers": _REQUEST_ID,
             "content": {
                 "application/json": {
-                    "schema": {"anyOf": [_ref(TranscriptionJson), _ref(TranscriptionVerboseJson)]}
+                    # The one that asks for more first: generated clients take the first that fits.
+                    "schema": {"anyOf": [_ref(TranscriptionVerboseJson), _ref(TranscriptionJson)]}
                 },
                 "text/plain": text,
                 **({"text/event-stream": _STREAM} if streams else {}),

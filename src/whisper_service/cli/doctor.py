@@ -177,12 +177,18 @@ def _keys(settings: Settings) -> Finding:
 
 
 def _profile_and_model(settings: Settings | None) -> Iterator[Finding]:
-    from whisper_service.engine.profiles import UnsuitableDeviceError, choose, detect_device
+    from whisper_service.engine.profiles import (
+        UnsuitableDeviceError,
+        choose,
+        detect_device,
+        with_engines,
+    )
 
     device = detect_device()
     asked = settings.profile if settings else "auto"
     try:
-        profile = choose(asked, device)
+        engines = settings.data_parallel_size if settings else 1
+        profile = with_engines(choose(asked, device), device, engines)
     except UnsuitableDeviceError as error:
         yield Finding("profile", "failed", str(error))
         return

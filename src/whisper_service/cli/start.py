@@ -13,11 +13,21 @@ def start_service(settings: Settings) -> int:
 
     configure_logging(settings.log_level, settings.log_format)
 
-    from whisper_service.checkpoints.embedded import EmbeddedModelError
-    from whisper_service.engine.profiles import UnsuitableDeviceError
-    from whisper_service.server import run
-    from whisper_service.telemetry.tracing import TracingUnavailableError
-    from whisper_service.whisper.vocabulary import UnsuitableCheckpointError
+    from whisper_service.engine.launch import lasting_imports, start_fork_server
+    from whisper_service.engine.profiles import UnsuitableDeviceError, choose, detect_device
+
+    overrides = {"data_parallel_size": settings.data_parallel_size, **settings.engine_args}
+    try:
+        # The engine's process imports its own while this one does.
+        start_fork_server(choose(settings.profile, detect_device()), overrides)
+    except UnsuitableDeviceError as error:
+        return _refuse(error)
+
+    with lasting_imports():
+        from whisper_service.checkpoints.embedded import EmbeddedModelError
+        from whisper_service.server import run
+        from whisper_service.telemetry.tracing import TracingUnavailableError
+        from whisper_service.whisper.vocabulary import UnsuitableCheckpointError
 
     try:
         return run(settings)
@@ -27,5 +37,9 @@ def start_service(settings: Settings) -> int:
         UnsuitableCheckpointError,
         UnsuitableDeviceError,
     ) as error:
-        print(f"whisper-service cannot start: {error}", file=sys.stderr)  # noqa: T201
-        return 2
+        return _refuse(error)
+
+
+def _refuse(error: Exception) -> int:
+    print(f"whisper-service cannot start: {error}", file=sys.stderr)  # noqa: T201
+    return 2

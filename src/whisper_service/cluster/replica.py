@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -17,6 +18,7 @@ from ray import serve
 
 from whisper_service.api.app import create_app
 from whisper_service.cluster.autoscaling import WINDOWS
+from whisper_service.cluster.metrics_port import show_metrics
 from whisper_service.logs import configure_logging
 from whisper_service.metrics import ENGINE_INFO
 from whisper_service.server import build_service
@@ -26,9 +28,10 @@ from whisper_service.telemetry.tracing import configure_tracing, stop_tracing
 
 log = logging.getLogger(__name__)
 
+_WATCH_SECONDS = 0.5  # between two looks at the engine
+_LAST_WORDS_SECONDS = 1.0  # for the answers to requests whose engine has died
 
-@serve.deployment(name="whisper")
-@serve.ingress()  # type: ignore[no-untyped-call,untyped-decorator,unused-ignore]
+
 class WhisperReplica:
     """Ray routes requests to it from the end of its constructor, until it is told to stop."""
 
@@ -42,6 +45,10 @@ class WhisperReplica:
         self._service = await asyncio.to_thread(build_service, self._settings)
         facts = await self._service.start()
         ENGINE_INFO.info({name: str(value) for name, value in vars(facts).items()})
+        if self._settings.replica_metrics_port:
+            port = show_metrics(self._settings.replica_metrics_port)
+            log.info("metrics: port %d", port)
+        self._watching = asyncio.create_task(self._end_with_the_engine())
         log.info("ready")
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -53,10 +60,23 @@ class WhisperReplica:
             try:
                 yield
             finally:
+                self._watching.cancel()
                 await self._service.stop()
                 await asyncio.to_thread(stop_tracing)
 
         return create_app(self._settings, self._service, lifespan=lifespan)
+
+    async def _end_with_the_engine(self) -> None:
+        """Ends the process when the engine dies.
+
+        Ray sends nothing more to a process that has gone. One whose health check fails it believes
+        only after the third time, and until then it prefers it: nothing fails as fast.
+        """
+        while not self._service.engine_is_dead:  # noqa: ASYNC110 -- vLLM has no event for it
+            await asyncio.sleep(_WATCH_SECONDS)
+        log.critical("the engine has died: ending, so that a new replica takes over")
+        await asyncio.sleep(_LAST_WORDS_SECONDS)
+        os._exit(1)
 
     def check_health(self) -> None:
         """Ray asks every few seconds, and starts another replica in the place of one that raises.
@@ -72,4 +92,7 @@ class WhisperReplica:
         return {WINDOWS: float(self._service.accepted_windows)}
 
 
-application = WhisperReplica.bind()  # type: ignore[attr-defined,unused-ignore]
+# Not as decorators: Ray could then not find the class by its name, and would have to pickle it with
+# all that its methods use, locks included.
+_deployment = serve.deployment(name="whisper")(serve.ingress()(WhisperReplica))  # type: ignore[no-untyped-call,unused-ignore]
+application = _deployment.bind()

@@ -9,6 +9,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,14 @@ from numpy.typing import NDArray
 from whisper_service.domain import ENCODER_POSITIONS_PER_SECOND, SAMPLE_RATE, Samples, Task
 from whisper_service.engine.aligner import Aligner, AlignmentError, AlignmentRequest
 from whisper_service.engine.decoding_rules import NO_TOKEN, Carriers
+from whisper_service.engine.launch import (
+    IN_PROCESS,
+    engine_environment,
+    forked_engine,
+    is_one_process,
+    lasting_imports,
+    start_fork_server,
+)
 from whisper_service.engine.logprobs import (
     FirstStep,
     first_step,
@@ -27,7 +36,8 @@ from whisper_service.engine.logprobs import (
 )
 from whisper_service.engine.parameters import RuleParameters, name_args, vocabulary_config
 from whisper_service.engine.profiles import POSITIONS, Profile
-from whisper_service.errors import Fault, ServiceError
+from whisper_service.engine.ranks import EngineRanks
+from whisper_service.errors import ENGINE_DIED, Fault, ServiceError
 from whisper_service.whisper.prompt import decoder_prompt, max_new_tokens
 from whisper_service.whisper.vocabulary import Vocabulary
 
@@ -38,7 +48,6 @@ _EXTENSION = "whisper_service.engine.worker_extension.WhisperWorkerExtension"
 # A loop is over when a pattern of at most 24 tokens has come eight times in a row.
 _LOOP_PATTERN, _LOOP_COUNT = 24, 8
 _LOWEST_TEMPERATURE = 0.01  # above 0; vLLM raises a lower one to it
-_ENGINE_DEAD = "The speech engine has stopped; the service is restarting."
 _WATCH_SECONDS = 1.0  # between two looks at whether the engine still lives, in a call
 _SEED = 0  # of sampling at a temperature above 0: the same file gives the same text twice
 
@@ -112,7 +121,8 @@ class EngineFacts:
     attention_backend: str
     compilation: str
     cudagraphs: str
-    max_windows: int
+    max_windows: int  # of all engines
+    engines: int = 1
 
     def __str__(self) -> str:
         return " ".join(f"{name}={value}" for name, value in vars(self).items())
@@ -137,6 +147,8 @@ class WhisperEngine:
         self._profile = profile
         self._overrides = dict(overrides or {})
         self._encoder_cache_windows = encoder_cache_windows
+        self._engines = int(self.engine_arguments().get("data_parallel_size", 1))
+        self._ranks = EngineRanks(self._engines, self._engines * encoder_cache_windows)
         self._alignment_heads = alignment_heads
         self._aligner = Aligner(self._call, self._alignment_prompt, self._encode)
         self._llm: Any = None
@@ -168,9 +180,11 @@ class WhisperEngine:
     def engine_arguments(self) -> dict[str, Any]:
         """The arguments of `AsyncEngineArgs`, the operator's overrides applied."""
         runner = "v1" if self._profile.name == "cpu" or _forces_v1_runner() else "v2"
+        one = is_one_process(self._profile, self._overrides)
         return {
             "model": self._model,
             **self._profile.engine_args,
+            **({"distributed_executor_backend": IN_PROCESS} if one else {}),
             "logits_processors": [_RULES.format(runner)],
             "worker_extension_cls": _EXTENSION,
             "additional_config": vocabulary_config(self._vocabulary),
@@ -178,14 +192,19 @@ class WhisperEngine:
         }
 
     def _build(self) -> None:
-        for name, value in self._profile.environment.items():
+        arguments = self.engine_arguments()
+        is_forked = is_one_process(self._profile, self._overrides)
+        start_fork_server(self._profile, self._overrides)
+        for name, value in engine_environment(self._profile, self._overrides).items():
             os.environ.setdefault(name, value)
-        # vLLM reads its environment when it is imported, and takes seconds to import.
-        from vllm import AsyncEngineArgs
-        from vllm.v1.engine.async_llm import AsyncLLM
+        with lasting_imports():
+            # vLLM reads its environment when it is imported, and takes seconds to import.
+            from vllm import AsyncEngineArgs
+            from vllm.v1.engine.async_llm import AsyncLLM
 
         # Not returned: the thread's future would keep the engine alive beyond its end.
-        self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**self.engine_arguments()))
+        with forked_engine() if is_forked else nullcontext():
+            self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
 
     async def _prepare_worker(self) -> EngineFacts:
         config = self._llm.vllm_config
@@ -203,15 +222,28 @@ class WhisperEngine:
             attention_backend="+".join(backends[0]) or "unknown",
             compilation=_enum_name(config.compilation_config.mode),
             cudagraphs=_enum_name(config.compilation_config.cudagraph_mode),
-            max_windows=int(config.scheduler_config.max_num_seqs),
+            max_windows=int(config.scheduler_config.max_num_seqs) * self._engines,
+            engines=self._engines,
         )
 
     async def _warm_up(self) -> None:
-        """Runs all that compiles something once: decoding, greedy and sampled, and alignment."""
+        """Runs all that compiles something once: decoding, greedy and sampled, and alignment.
+
+        Each engine gets as many requests of a kind: they are handed out in turn. Where nothing is
+        compiled, one run of both kinds does.
+        """
         noise = np.random.default_rng(0).normal(0, 0.01, SAMPLE_RATE).astype(np.float32)
-        for temperatures in ((0.0,), (0.4,), (0.0, 0.4)):
-            requests = [DecodingRequest(noise, temperature=each) for each in temperatures]
+        compiles = os.environ.get("TORCH_COMPILE_DISABLE") != "1"
+        for temperatures in ((0.0,), (0.4,), (0.0, 0.4)) if compiles else ((0.0, 0.4),):
+            requests = [
+                DecodingRequest(noise, temperature=each)
+                for each in temperatures
+                for _ in range(self._engines)
+            ]
             await asyncio.gather(*(self._decode(each, max_tokens=8) for each in requests))
+        await asyncio.gather(*(self._warm_up_words(noise) for _ in range(self._engines)))
+
+    async def _warm_up_words(self, noise: Samples) -> None:
         kept = DecodingRequest(noise, keep=True)
         language = (await self._decode(kept, max_tokens=8)).language
         text = (self._vocabulary.suppressed_at_begin[0],) * 8
@@ -336,10 +368,10 @@ class WhisperEngine:
         except Exception as error:
             if not self.is_dead:
                 raise
-            raise ServiceError(Fault.ENGINE_DEAD, _ENGINE_DEAD) from error
+            raise ServiceError(Fault.ENGINE_DEAD, ENGINE_DIED) from error
         finally:
             call.cancel()
-        raise ServiceError(Fault.ENGINE_DEAD, _ENGINE_DEAD)
+        raise ServiceError(Fault.ENGINE_DEAD, ENGINE_DIED)
 
     async def _generate(
         self,
@@ -376,19 +408,21 @@ class WhisperEngine:
             "multi_modal_uuids": {"audio": [request.key]},
         }
         inputs = {"encoder_prompt": audio, "decoder_prompt": {"prompt_token_ids": prompt}}
-        stream = self._llm.generate(
-            inputs,
-            parameters,
-            request_id=uuid.uuid4().hex,
-            trace_headers=request.trace_headers,
-        )
-        try:
-            async for result in stream:
-                yield result.outputs[0]
-        except EngineDeadError as error:
-            raise ServiceError(Fault.ENGINE_DEAD, _ENGINE_DEAD) from error
-        finally:
-            await stream.aclose()
+        with self._ranks.place(request.key) as rank:
+            stream = self._llm.generate(
+                inputs,
+                parameters,
+                request_id=uuid.uuid4().hex,
+                trace_headers=request.trace_headers,
+                data_parallel_rank=rank if self._engines > 1 else None,
+            )
+            try:
+                async for result in stream:
+                    yield result.outputs[0]
+            except EngineDeadError as error:
+                raise ServiceError(Fault.ENGINE_DEAD, ENGINE_DIED) from error
+            finally:
+                await stream.aclose()
 
     @property
     def is_dead(self) -> bool:
@@ -396,8 +430,9 @@ class WhisperEngine:
         return self._llm is not None and bool(self._llm.errored)
 
     async def encoder_cache_counts(self) -> dict[str, int]:
-        counts: list[dict[str, int]] = await self._call("whisper_encoder_cache_counts")
-        return counts[0]
+        """Hits and misses, of all engines together."""
+        counts = await self._call("whisper_encoder_cache_counts")
+        return {name: sum(each[name] for each in counts) for name in counts[0]}
 
     async def stop(self) -> None:
         """Ends the engine's processes. Safe to call twice."""

@@ -15,6 +15,9 @@ POSITIONS = 448  # of the decoder
 _MINIMUM_CAPABILITY = (8, 9)  # Ada: the first with fp8 e4m3 in hardware
 _HOPPER = (9, 0)
 _CPU_BLOCK = 128  # positions in a block of vLLM's cache on a CPU
+_OMP_THREADS = "VLLM_CPU_OMP_THREADS_BIND"  # processors of an engine; `|` parts those of several
+# One of them is there where CUDA can work: NVIDIA's driver, Windows' Linux, Jetson.
+_GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/nvhost-gpu", "/dev/nvgpu")
 
 Name = Literal["gpu", "cpu"]
 
@@ -28,6 +31,7 @@ class Device:
     """What the choice depends on.
 
     capability: of the GPU, such as (8, 9); None where there is none.
+    gpus: how many of them there are.
     cpus: the processors that this process may use.
     """
 
@@ -35,6 +39,7 @@ class Device:
     cpus: tuple[int, ...] = (0,)
     avx512: bool = False
     bfloat16: bool = False  # AVX512-BF16 or AMX
+    gpus: int = 1
 
 
 @dataclass(frozen=True)
@@ -131,9 +136,35 @@ def cpu_profile(device: Device) -> Profile:
     environment = {
         **_QUIET,
         # The default keeps a core back for the API, which needs a fraction of one.
-        "VLLM_CPU_OMP_THREADS_BIND": ",".join(str(cpu) for cpu in device.cpus),
+        _OMP_THREADS: ",".join(map(str, device.cpus)),
     }
     return Profile("cpu", "embedded", arguments, environment)
+
+
+def with_engines(profile: Profile, device: Device, engines: int) -> Profile:
+    """The profile with so many whole engines: one on each GPU, or on a share of the processors.
+
+    Raises:
+        UnsuitableDeviceError: the machine has not enough of them.
+    """
+    if engines == 1:
+        return profile
+    available = device.gpus if profile.name == "gpu" else len(device.cpus)
+    if engines > available:
+        kind = "visible GPUs" if profile.name == "gpu" else "processors"
+        raise UnsuitableDeviceError(
+            f"WHISPER_DATA_PARALLEL_SIZE={engines}, but there are {available} {kind}: each engine "
+            "needs one of its own."
+        )
+    environment = dict(profile.environment)
+    if profile.name == "cpu":
+        shares = (device.cpus[number::engines] for number in range(engines))
+        environment[_OMP_THREADS] = "|".join(",".join(map(str, share)) for share in shares)
+    return replace(
+        profile,
+        engine_args={**profile.engine_args, "data_parallel_size": engines},
+        environment=environment,
+    )
 
 
 def with_kv_cache(
@@ -154,29 +185,39 @@ def with_kv_cache(
     wanted = {**profile.engine_args, **(overrides or {})}
     kind = wanted["dtype"] if wanted["kv_cache_dtype"] == "auto" else wanted["kv_cache_dtype"]
     size = 1 if "fp8" in kind else 4 if kind == "float32" else 2
-    blocks = -(-ENCODER_TOKENS // _CPU_BLOCK) + -(-POSITIONS // _CPU_BLOCK)
-    windows = (
-        int(wanted["max_num_seqs"]) + 2
-    )  # a block is spare, and a window may be on its way out
-    room = windows * blocks * _CPU_BLOCK * kv_values * size
+    text = -(-POSITIONS // _CPU_BLOCK)
+    audio = -(-ENCODER_TOKENS // _CPU_BLOCK)
+    # A block is spare, and a window may be on its way out.
+    windows = int(wanted["max_num_seqs"]) + 2
+    # vLLM does not start with less than one request whose audio takes the encoder's whole budget.
+    least = -(-int(wanted["max_num_batched_tokens"]) // _CPU_BLOCK) + text
+    room = max(windows * (audio + text), least + 2) * _CPU_BLOCK * kv_values * size
     return replace(profile, engine_args={**profile.engine_args, "kv_cache_memory_bytes": room})
 
 
 def detect_device() -> Device:
-    """What this machine has. Imports torch, which takes seconds."""
-    # torch and vLLM read these when they are imported, which happens here first.
+    """What this machine has. Imports torch where there may be a GPU, which takes seconds."""
+    # torch and vLLM read these when they are imported, which may happen here first.
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    import torch
-
-    capability = torch.cuda.get_device_capability() if torch.cuda.is_available() else None
+    gpus, capability = _visible_gpus() if any(map(os.path.exists, _GPU_FILES)) else (0, None)
     flags = _cpu_flags()
     return Device(
         capability=capability,
+        gpus=gpus,
         cpus=tuple(sorted(os.sched_getaffinity(0))),
         avx512="avx512f" in flags,
         bfloat16=bool(flags & {"avx512_bf16", "amx_bf16"}),
     )
+
+
+def _visible_gpus() -> tuple[int, tuple[int, int] | None]:
+    """How many there are, and the compute capability of the first."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return 0, None
+    return torch.cuda.device_count(), torch.cuda.get_device_capability()
 
 
 def _cpu_flags() -> frozenset[str]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-from collections.abc import Hashable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Hashable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import BinaryIO
 
 from whisper_service.domain import ModelCard, Transcript, TranscriptionOptions
 from whisper_service.engine.decoding_rules import NO_TOKEN
 from whisper_service.engine.engine import EngineFacts, WhisperEngine
-from whisper_service.errors import Fault, ServiceError
+from whisper_service.errors import ENGINE_DIED, Fault, ServiceError
 from whisper_service.metrics import (
     AUDIO_RECEIVED_SECONDS,
     AUDIO_SPEECH_SECONDS,
@@ -69,6 +69,7 @@ class TranscriptionService:
         self._words = WordAligner(engine, vocabulary, tokenizer)
         self._state = State.STARTING
         self._admission = admission
+        self._in_flight: set[asyncio.Timeout] = set()
         WINDOWS_RUNNING.set_function(lambda: self._slots.running)
         WINDOWS_QUEUED.set_function(lambda: self._slots.queued)
         WINDOWS_ACCEPTED.set_function(lambda: admission.queue.used)
@@ -143,6 +144,42 @@ class TranscriptionService:
         Raises:
             ServiceError: the upload is no audio that can be read, or the engine is dead.
         """
+        async with self._while_the_engine_lives():
+            return await self._transcribe(audio, options, permit, listener)
+
+    @asynccontextmanager
+    async def _while_the_engine_lives(self) -> AsyncIterator[None]:
+        """What runs in the block is cancelled by `fail_all`, whatever it is waiting for.
+
+        Raises:
+            ServiceError: ENGINE_DEAD.
+        """
+        scope = asyncio.timeout(None)
+        try:
+            async with scope:
+                self._in_flight.add(scope)
+                yield
+        except TimeoutError:
+            if not scope.expired():
+                raise  # somebody else's
+            raise ServiceError(Fault.ENGINE_DEAD, ENGINE_DIED) from None
+        finally:
+            self._in_flight.discard(scope)
+
+    def fail_all(self) -> None:
+        """The engine is dead: all requests in flight are told so, those too that wait for another
+        thing than the engine.
+        """
+        while self._in_flight:
+            self._in_flight.pop().reschedule(0)
+
+    async def _transcribe(
+        self,
+        audio: BinaryIO,
+        options: TranscriptionOptions,
+        permit: Permit,
+        listener: Listener | None,
+    ) -> Transcript:
         language = self._language_token(options)
         recording = await self._read(audio, options, permit)
         decoder = WindowDecoder(self._engine, self._vocabulary, self._tokenizer, options)

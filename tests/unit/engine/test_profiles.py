@@ -13,6 +13,7 @@ from whisper_service.engine.profiles import (
     cpu_profile,
     detect_device,
     gpu_profile,
+    with_engines,
     with_kv_cache,
 )
 
@@ -158,7 +159,9 @@ def test_the_processor_is_known_by_its_flags(
         (SERVER, {}, 18 * 16 * 128 * 6144 * 1),
         (LAPTOP, {}, 18 * 16 * 128 * 6144 * 4),
         (SERVER, {"kv_cache_dtype": "auto"}, 18 * 16 * 128 * 6144 * 2),
-        (SERVER, {"max_num_seqs": 4}, 6 * 16 * 128 * 6144 * 1),
+        (SERVER, {"max_num_seqs": 8}, 10 * 16 * 128 * 6144 * 1),
+        # 94 blocks for eight windows' audio, which vLLM wants for one.
+        (SERVER, {"max_num_seqs": 2}, (94 + 4 + 2) * 128 * 6144 * 1),
     ],
 )
 def test_a_cpus_cache_holds_all_windows_and_hardly_more(
@@ -171,3 +174,31 @@ def test_a_cpus_cache_holds_all_windows_and_hardly_more(
 def test_a_gpus_cache_is_what_is_left_of_it() -> None:
     profile = choose("gpu", Device((8, 9)))
     assert with_kv_cache(profile, 2 * 6 * 512) == profile
+
+
+def test_several_gpus_are_an_engine_each_and_so_many_more_windows() -> None:
+    host = Device((9, 0), gpus=4)
+    profile = with_engines(gpu_profile(host), host, 4)
+    assert profile.engine_args == GPU | {"data_parallel_size": 4}
+    assert profile.max_windows == 4 * 64
+
+
+def test_several_engines_on_a_cpu_share_its_processors() -> None:
+    profile = with_engines(cpu_profile(SERVER), SERVER, 2)
+    assert profile.environment["VLLM_CPU_OMP_THREADS_BIND"] == "2,5|3"
+    assert profile.max_windows == 2 * 16
+
+
+@pytest.mark.parametrize("device", [SERVER, Device((9, 0), gpus=2)])
+def test_one_engine_is_asked_for_as_ever(device: Device) -> None:
+    profile = choose("auto", device)
+    assert with_engines(profile, device, 1) == profile
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [(Device((9, 0), gpus=2), "there are 2 visible GPUs"), (SERVER, "there are 3 processors")],
+)
+def test_more_engines_than_there_is_room_for_are_refused(device: Device, message: str) -> None:
+    with pytest.raises(UnsuitableDeviceError, match=f"DATA_PARALLEL_SIZE=4, but {message}"):
+        with_engines(choose("auto", device), device, 4)

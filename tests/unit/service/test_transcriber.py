@@ -217,6 +217,28 @@ async def test_a_dead_engine_is_told_whatever_the_state() -> None:
     assert service.engine_is_dead
 
 
+async def test_when_the_engine_dies_all_are_told_whatever_they_wait_for() -> None:
+    service, engine, reader = service_of(None, 0, 30, max_windows=1)
+    engine.gates = {0.0: asyncio.Event(), 30.0: asyncio.Event()}
+    await service.start()
+    generating = [asyncio.create_task(transcribe(service, GREEDY)) for _ in range(3)]
+    await asyncio.sleep(0.01)
+    never = asyncio.Event()
+
+    async def hang(_: Any, __: Any) -> Any:
+        await never.wait()
+
+    reader.read = hang  # type: ignore[method-assign]
+    decoding = [asyncio.create_task(transcribe(service, GREEDY)) for _ in range(3)]
+    await asyncio.sleep(0.01)
+    service.fail_all()
+    for outcome in await asyncio.gather(*generating, *decoding, return_exceptions=True):
+        assert isinstance(outcome, ServiceError)
+        assert outcome.fault is Fault.ENGINE_DEAD
+    assert engine.running == 0
+    await asyncio.wait_for(service.drain(1), 1)
+
+
 async def test_draining_waits_for_what_was_accepted() -> None:
     service, engine, _ = service_of(None, 0)
     engine.gates = {0.0: asyncio.Event()}

@@ -71,7 +71,8 @@ def test_a_failure_is_told_by_its_kind_only(collector: Collector) -> None:
     assert not failed.events
 
 
-def test_a_collector_that_is_not_there_harms_no_request() -> None:
+def test_a_collector_that_is_not_there_harms_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")  # seconds until it is given up
     configure_tracing("http://127.0.0.1:9/v1/traces")
     with recording(RequestRecord(span=start_request_span("POST", {}))), stage(Stage.DECODE):
         pass

@@ -1,0 +1,28 @@
+"""Which of PyTorch's operators the engine's time goes to: mixed into its worker by vLLM."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+
+class OperatorProfile:
+    """The profiler runs in the thread of the engine's steps, between two calls from outside."""
+
+    _profiler: Any = None
+    _began = 0.0
+
+    def profile_start(self) -> None:
+        from torch.profiler import ProfilerActivity, profile
+
+        self._profiler = profile(activities=[ProfilerActivity.CPU])
+        self._profiler.__enter__()
+        self._began = time.perf_counter()
+
+    def profile_stop(self) -> dict[str, Any]:
+        """Seconds from start to stop, and of each operator itself, without those it calls."""
+        seconds = time.perf_counter() - self._began
+        self._profiler.__exit__(None, None, None)
+        averages = self._profiler.key_averages()
+        operators = {each.key: each.self_cpu_time_total / 1e6 for each in averages}
+        return {"seconds": seconds, "operators": operators}
