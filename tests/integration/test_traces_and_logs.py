@@ -48,7 +48,11 @@ def answer(observed: Server, clips: dict[str, Clip]) -> httpx.Response:
     answer = httpx.post(
         f"{observed.url}/v1/audio/transcriptions",
         files={"file": clips["en/quick_brown_fox"].path.read_bytes()},
-        data={"model": "whisper-1"},
+        data={
+            "model": "whisper-1",
+            "response_format": "verbose_json",
+            "timestamp_granularities[]": "word",
+        },
         headers={"traceparent": TRACEPARENT, "x-request-id": "traced-1"},
         timeout=300,
     )
@@ -63,7 +67,7 @@ def test_a_request_is_one_trace_from_the_client_to_the_engine(
     spans = {span.name: span for span in collector.trace(TRACE)}
     request = spans["POST transcriptions"]
     assert request.parent_span_id.hex() == "00f067aa0ba902b7"
-    assert set(spans) >= OWN_STAGES | {"window", "llm_request"}
+    assert set(spans) >= OWN_STAGES | {"align", "window", "llm_request"}
     for name in OWN_STAGES | {"window"}:
         assert spans[name].parent_span_id == request.span_id, name
     assert spans["llm_request"].parent_span_id == spans["window"].span_id
