@@ -54,7 +54,7 @@ def test_two_hundred_clients_that_hang_up_leave_nothing_behind(
 ) -> None:
     chance = random.Random(20261125)
     host = server.url.removeprefix("http://")
-    short, long = clips["en/hello_world"].path.read_bytes(), speech(clips, 240)
+    short, long = clips["en/hello_world"].path.read_bytes(), speech(clips, 150)
     requests = [
         request(audio, host, stream=stream, wait=wait)
         for audio in (short, long)
@@ -80,8 +80,9 @@ def test_two_hundred_clients_that_hang_up_leave_nothing_behind(
 
     most, freed_after = asyncio.run(scenario())
     print(f"held at most {most}; all of it was free after {freed_after:.2f} s")
-    assert all(most.values()), "they were gone before there was anything to free"
-    assert most["whisper_windows_accepted"] > CLIENTS / 4
+    assert most["whisper_windows_accepted"] > CLIENTS / 8, "there was hardly anything to free"
+    assert most["whisper_windows_running"] > 1
+    assert most["whisper_uploads_held"] > 1
     assert freed_after < FREED_WITHIN
     result = client.audio.transcriptions.create(
         model="whisper-1", file=clips["en/quick_brown_fox"].path
