@@ -104,7 +104,7 @@ def _in_process(way: Way, *, dry_run: bool, seconds: float) -> dict[str, Any]:
 
 def gpu_table(found: list[dict[str, Any]]) -> str:
     header = (
-        "way", "in flight", "RTFx", "rounds", "share of the limit", "one window", "memory", "start"
+        "way", "in flight", "RTFx", "rounds", "share of the limit", "latency", "memory", "start"
     )  # fmt: skip
     rows = []
     for each in found:
