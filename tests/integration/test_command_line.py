@@ -48,6 +48,11 @@ def whole(folder: Path) -> set[Path]:
     return {stem for stem, count in stems.items() if count == len(ENDINGS)}
 
 
+def heed_ctrl_c() -> None:
+    """Not ignored, as it is where the tests themselves run in the background of a script."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_is_cut_off_leaves_whole_texts_and_goes_on(
     server: Server, recordings: Path, tmp_path: Path, how: signal.Signals
@@ -55,7 +60,9 @@ def test_a_run_that_is_cut_off_leaves_whole_texts_and_goes_on(
     target = tmp_path / "texts"
     arguments = ["transcribe", str(recordings), "-o", str(target), "-f", ",".join(ENDINGS)]
     arguments += ["--url", server.url, "--resume", "-j", "8"]
-    process = subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], stderr=subprocess.PIPE, preexec_fn=heed_ctrl_c
+    )
     while len(whole(target)) < 2:
         assert process.poll() is None
         time.sleep(0.01)

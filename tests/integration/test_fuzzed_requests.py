@@ -114,7 +114,7 @@ def test_whatever_is_sent_in_the_right_types_gets_a_documented_answer(document: 
     for path, examples in ((TRANSCRIBE, 80), (TRANSLATE, 25)):
         statuses = fuzz(document, "POST", path, GenerationMode.POSITIVE, examples)
         assert set(statuses) <= {200, 400}
-        assert statuses[200] > examples / 5, "too little of it reaches the engine"
+        assert statuses[200] > examples / 10, "too little of it reaches the engine"
 
 
 def test_whatever_is_sent_in_wrong_types_is_refused(document: BaseSchema) -> None:

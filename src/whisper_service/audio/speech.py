@@ -126,7 +126,8 @@ def snap_to_speech(start: float, end: float, speech: Sequence[Span]) -> tuple[fl
     been mapped to the far side of a silence that was cut out, which can be minutes. So a time in
     silence, or just inside the neighbour's speech, moves to where this segment's speech is.
 
-    Times only ever move towards each other. Where there is no speech between them they stay.
+    Times only ever move towards each other. Where there is little speech between them, as in a
+    short word, it is theirs; where there is none they stay.
 
     Args:
         start: seconds of the file.
@@ -140,8 +141,23 @@ def snap_to_speech(start: float, end: float, speech: Sequence[Span]) -> tuple[fl
     if last >= 0 and end * SAMPLE_RATE - speech[last].start < _reach(speech[last]):
         last -= 1
     if first > last:
-        return start, end
+        return _most_speech(start, end, speech)
     return max(start, speech[first].start / SAMPLE_RATE), min(end, speech[last].end / SAMPLE_RATE)
+
+
+def _most_speech(start: float, end: float, speech: Sequence[Span]) -> tuple[float, float]:
+    """Of the times' speech the longest stretch; the times themselves where there is none."""
+    best = start, end
+    longest = 0.0
+    first = bisect_right(speech, start * SAMPLE_RATE, key=lambda span: span.end)
+    for index in range(first, len(speech)):
+        span = speech[index]
+        inside = max(start, span.start / SAMPLE_RATE), min(end, span.end / SAMPLE_RATE)
+        if inside[1] <= inside[0]:
+            break
+        if inside[1] - inside[0] > longest:
+            best, longest = inside, inside[1] - inside[0]
+    return best
 
 
 def _reach(span: Span) -> float:

@@ -343,6 +343,16 @@ def test_a_short_word_at_the_end_is_not_taken_away():
     assert snap_to_speech(1.0, 3.15, spans) == (1.0, 3.15)
 
 
+def test_a_word_that_reaches_into_speech_is_where_the_speech_is():
+    spans = (Span(16_000, 32_000),)
+    assert snap_to_speech(0.5, 1.1, spans) == (
+        1.0,
+        1.1,
+    )  # alignment likes to begin a first word early
+    assert snap_to_speech(1.9, 2.6, spans) == (1.9, 2.0)
+    assert snap_to_speech(2.2, 2.6, spans) == (2.2, 2.6)
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.integers(1, 400_000), max_size=12),
