@@ -348,7 +348,7 @@ def test_a_word_that_reaches_into_speech_is_where_the_speech_is():
     assert snap_to_speech(0.5, 1.1, spans) == (
         1.0,
         1.1,
-    )  # alignment likes to begin a first word early
+    )  # alignment likes to begin early
     assert snap_to_speech(1.9, 2.6, spans) == (1.9, 2.0)
     assert snap_to_speech(2.2, 2.6, spans) == (2.2, 2.6)
 
