@@ -21,7 +21,6 @@ from evaluation.text import words as plain_words
 
 MEDIAN, WORST = 0.02, 0.1  # seconds from faster-whisper's, at the median and the 95th percentile
 SHARE = 0.15  # of the time without words, on a saturated engine
-NEAR = 0.3  # seconds around a clip in which its words may be
 DENSE_SECONDS = 24.7
 ONE_TRY = {"compression_ratio_threshold": "100", "logprob_threshold": "-100"}
 ASKED = {
@@ -120,11 +119,7 @@ def against_truth(
         for recording in recordings:
             words = system.words(recording.data, clips[0].language)
             for placed in recording.placed:
-                own = [
-                    word
-                    for word in words
-                    if placed.start - NEAR < (word.start + word.end) / 2 < placed.end + NEAR
-                ]
+                own = [word for word in words if _nearest(word, recording.placed) is placed]
                 if not own:
                     missing += 1
                     continue
@@ -139,6 +134,12 @@ def against_truth(
     )
     header = ("system", "clips", *HEADER[1:], "missing")
     return Section("Word times against the truth", header, rows, data, [], [note])
+
+
+def _nearest(word: SpokenWord, placed: Sequence[joined.Placed]) -> joined.Placed:
+    """The clip to which a word belongs: the one that its middle lies in, or next to."""
+    moment = (word.start + word.end) / 2
+    return min(placed, key=lambda each: max(each.start - moment, moment - each.end, 0.0))
 
 
 def cost(service: Service, clips: Sequence[Clip], rounds: int = 3, at_once: int = 16) -> Section:

@@ -23,6 +23,7 @@ _FRAMES_PER_CALL = 1_024  # 33 s: fast, and a recording of hours stays in little
 _HYSTERESIS = 0.15  # speech ends this far below the probability at which it begins (Silero's value)
 _LOWEST_END = 0.01
 _REACH_SECONDS = 0.2  # how far one of Whisper's times may reach into the neighbour's speech
+_PAUSE_SECONDS = 0.5  # of silence, which no word has in it
 
 
 class SpeechDetector:
@@ -145,19 +146,28 @@ def snap_to_speech(start: float, end: float, speech: Sequence[Span]) -> tuple[fl
     return max(start, speech[first].start / SAMPLE_RATE), min(end, speech[last].end / SAMPLE_RATE)
 
 
+def snap_word_to_speech(start: float, end: float, speech: Sequence[Span]) -> tuple[float, float]:
+    """A word's times, as `snap_to_speech`, but not across a pause.
+
+    Alignment gives a pause to the word before or after it. No word has one of half a second in it:
+    such a word is where most of its speech is.
+    """
+    return _most_speech(*snap_to_speech(start, end, speech), speech)
+
+
 def _most_speech(start: float, end: float, speech: Sequence[Span]) -> tuple[float, float]:
-    """Of the times' speech the longest stretch; the times themselves where there is none."""
-    best = start, end
-    longest = 0.0
+    """Of the times' speech the longest stretch without a pause; else the times themselves."""
+    stretches: list[tuple[float, float]] = []
     first = bisect_right(speech, start * SAMPLE_RATE, key=lambda span: span.end)
     for index in range(first, len(speech)):
-        span = speech[index]
-        inside = max(start, span.start / SAMPLE_RATE), min(end, span.end / SAMPLE_RATE)
-        if inside[1] <= inside[0]:
+        inside_start = max(start, speech[index].start / SAMPLE_RATE)
+        inside_end = min(end, speech[index].end / SAMPLE_RATE)
+        if inside_end <= inside_start:
             break
-        if inside[1] - inside[0] > longest:
-            best, longest = inside, inside[1] - inside[0]
-    return best
+        if stretches and inside_start - stretches[-1][1] < _PAUSE_SECONDS:
+            inside_start = stretches.pop()[0]
+        stretches.append((inside_start, inside_end))
+    return max(stretches, key=lambda each: each[1] - each[0], default=(start, end))
 
 
 def _reach(span: Span) -> float:

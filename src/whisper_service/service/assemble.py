@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from whisper_service.audio.speech import snap_to_speech
+from whisper_service.audio.speech import snap_to_speech, snap_word_to_speech
 from whisper_service.domain import (
     ENCODER_POSITIONS_PER_SECOND,
     Segment,
@@ -126,7 +126,7 @@ class Assembly:
     def _words(self, window: Window, words: Sequence[TimedWord]) -> tuple[Word, ...]:
         """In the file's time: in order, none of zero length, and after the segments before."""
         times = [window.file_times(word.start, word.end) for word in words]
-        times = [snap_to_speech(start, end, self._voiced) for start, end in times]
+        times = [snap_word_to_speech(start, end, self._voiced) for start, end in times]
         earliest = self._segments[-1].end if self._segments else 0.0
         return tuple(
             Word(word.text, start, end, word.probability)

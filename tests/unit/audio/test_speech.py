@@ -20,6 +20,7 @@ from whisper_service.audio.speech import (
     MIN_SPEECH_MS,
     SpeechDetector,
     snap_to_speech,
+    snap_word_to_speech,
     spans_of_speech,
 )
 from whisper_service.domain import SAMPLE_RATE, Samples, Span, SpeechOptions
@@ -351,6 +352,15 @@ def test_a_word_that_reaches_into_speech_is_where_the_speech_is():
     )  # alignment likes to begin early
     assert snap_to_speech(1.9, 2.6, spans) == (1.9, 2.0)
     assert snap_to_speech(2.2, 2.6, spans) == (2.2, 2.6)
+
+
+def test_a_word_has_no_pause_in_it():
+    spans = (Span(16_000, 32_000), Span(56_000, 72_000), Span(76_000, 80_000))
+    assert snap_word_to_speech(1.2, 3.9, spans) == (1.2, 2.0)
+    assert snap_word_to_speech(1.6, 4.4, spans) == (3.5, 4.4)
+    assert snap_word_to_speech(3.6, 4.9, spans) == (3.6, 4.9)  # a stop in a long word
+    assert snap_word_to_speech(2.2, 2.6, spans) == (2.2, 2.6)
+    assert snap_word_to_speech(0.2, 0.6, ()) == (0.2, 0.6)
 
 
 @settings(max_examples=150, deadline=None)
