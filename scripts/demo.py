@@ -58,12 +58,17 @@ def running_service() -> Iterator[tuple[subprocess.Popen[str], str]]:
         wait_until_ready(process, f"http://127.0.0.1:{port}")
         yield process, f"http://127.0.0.1:{port}"
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        stop(process)
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """Ends the service as an orchestrator does: by a signal, and if need be by force."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def show_log(process: subprocess.Popen[str]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from demo import STOP_SECONDS, free_port, wait_until_ready
+from demo import free_port, stop, wait_until_ready
 
 _MIB = 2**20
 
@@ -45,12 +45,7 @@ def started(log: Path, **settings: str) -> Iterator[RunningService]:
         wait_until_ready(process, service.url)
         yield service
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        stop(process)
         service.exit_code = process.wait()
 
 
