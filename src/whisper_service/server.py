@@ -43,8 +43,6 @@ from whisper_service.whisper.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
-_WATCH_SECONDS = 0.5  # between two looks at the engine
-_LAST_WORDS_SECONDS = 1.0  # for the answers to requests whose engine has died
 _QUEUED_WINDOWS = 16  # that may wait for each that the engine decodes
 
 
@@ -232,11 +230,9 @@ async def _start_and_watch(service: TranscriptionService, server: _Server) -> No
         return
     ENGINE_INFO.info({name: str(value) for name, value in vars(facts).items()})
     logger.info("ready: http://%s:%d/docs", server.config.host, server.config.port)
-    while not service.engine_is_dead:  # noqa: ASYNC110 -- vLLM has no event for it
-        await asyncio.sleep(_WATCH_SECONDS)
+    await service.engine_death()
     if server.is_stopping:
         return  # Ctrl-C reaches the engine's process as well as this one
     logger.critical("the engine has died: stopping, so that a new process takes over")
-    service.fail_all()
-    await asyncio.sleep(_LAST_WORDS_SECONDS)
+    await service.last_words()
     server.fail()

@@ -28,9 +28,6 @@ from whisper_service.telemetry.tracing import configure_tracing, stop_tracing
 
 log = logging.getLogger(__name__)
 
-_WATCH_SECONDS = 0.5  # between two looks at the engine
-_LAST_WORDS_SECONDS = 1.0  # for the answers to requests whose engine has died
-
 
 class WhisperReplica:
     """Ray routes requests to it from the end of its constructor, until it is told to stop."""
@@ -72,10 +69,9 @@ class WhisperReplica:
         Ray sends nothing more to a process that has gone. One whose health check fails it believes
         only after the third time, and until then it prefers it: nothing fails as fast.
         """
-        while not self._service.engine_is_dead:  # noqa: ASYNC110 -- vLLM has no event for it
-            await asyncio.sleep(_WATCH_SECONDS)
+        await self._service.engine_death()
         log.critical("the engine has died: ending, so that a new replica takes over")
-        await asyncio.sleep(_LAST_WORDS_SECONDS)
+        await self._service.last_words()
         os._exit(1)
 
     def check_health(self) -> None:

@@ -39,6 +39,8 @@ from whisper_service.whisper.vocabulary import Vocabulary
 
 # Half a minute of 16 kHz WAV, a minute of MP3: decoded and heard in a tenth of a second.
 _SMALL_BYTES = 1024 * 1024
+_WATCH_SECONDS = 0.5  # between two looks at the engine
+_LAST_WORDS_SECONDS = 1.0  # for the answers to requests whose engine has died
 
 logger = logging.getLogger(__name__)
 
@@ -165,6 +167,16 @@ class TranscriptionService:
             raise ServiceError(Fault.ENGINE_DEAD, ENGINE_DIED) from None
         finally:
             self._in_flight.discard(scope)
+
+    async def engine_death(self) -> None:
+        """Returns when the engine has died."""
+        while not self.engine_is_dead:  # noqa: ASYNC110 -- vLLM has no event for it
+            await asyncio.sleep(_WATCH_SECONDS)
+
+    async def last_words(self) -> None:
+        """Tells the requests in flight that the engine is dead, and gives them time to answer."""
+        self.fail_all()
+        await asyncio.sleep(_LAST_WORDS_SECONDS)
 
     def fail_all(self) -> None:
         """The engine is dead: all requests in flight are told so, those too that wait for another
