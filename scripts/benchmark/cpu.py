@@ -150,6 +150,7 @@ class Session:
                 self._say(f"starting {peer.name}")
                 with self._surviving(f"the start of {peer.name}"):
                     peer.start()
+                    peer.process.pause()
                     self._running.append(peer)
                     self._number("ready_seconds", peer.name, round(peer.ready_seconds, 1))
             yield
@@ -169,7 +170,12 @@ class Session:
         self.results.numbers.setdefault(kind, {})[name] = value
 
     def rounds(
-        self, work: str, peers: Sequence[Peer], audio: Sequence[Sequence[Audio]], rounds: int
+        self,
+        work: str,
+        peers: Sequence[Peer],
+        audio: Sequence[Sequence[Audio]],
+        rounds: int,
+        waits: list[float] | None = None,
     ) -> None:
         """Peers in turn, in each round with the same audio, in no round with another's.
 
@@ -178,6 +184,7 @@ class Session:
             peers: who does it.
             audio: of each round; a round of one that is longer than a window is a recording.
             rounds: how many.
+            waits: filled with the seconds of pings to the service while it works.
         """
         for number in range(rounds):
             those = audio[number % len(audio)]
@@ -185,7 +192,11 @@ class Session:
             for peer in peers:
                 if peer not in self._running:
                     continue
-                with self._surviving(f"{work} by {peer.name}"):
+                with ExitStack() as stack:
+                    stack.enter_context(self._surviving(f"{work} by {peer.name}"))
+                    stack.enter_context(peer.process.turn())
+                    if waits is not None and peer is self.service:
+                        stack.enter_context(Pings(self.service.url, waits))
                     run = _run(peer, those)
                     self.results.add(work, peer.name, seconds, run.seconds, len(those))
                     self._number("last_text", f"{work}: {peer.name}", run.texts[0][:200])
@@ -197,7 +208,8 @@ class Session:
         servers: list[Peer] = [self.service, self.vllm, self.bare]
         with self.started():
             for peer in self._running:
-                peer.clips(clips(CLIP_SECONDS, 2))  # whatever is made at the first request
+                with peer.process.turn():
+                    peer.clips(clips(CLIP_SECONDS, 2))  # whatever is made at the first request
             for number in plan.in_flight:
                 others = number in (1, 16) and not plan.goals_only
                 self._clips(number, [*servers, *(self.others if others else [])])
@@ -220,11 +232,11 @@ class Session:
         if number != 16:
             self.rounds(work, peers, rounds, len(rounds))
             return
-        with Pings(self.service.url) as pings:
-            self.rounds(work, peers, rounds, len(rounds))
-        if not pings.seconds:
+        waits: list[float] = []
+        self.rounds(work, peers, rounds, len(rounds), waits)
+        if not waits:
             return
-        waits = sorted(pings.seconds)
+        waits.sort()
         self._number("live_ms", "median", round(1e3 * statistics.median(waits), 1))
         self._number("live_ms", "99 of 100", round(1e3 * waits[int(0.99 * len(waits))], 1))
         self._number("live_ms", "longest", round(1e3 * waits[-1], 1))
@@ -247,23 +259,18 @@ class Session:
             for server in (self.service, self.vllm):
                 if server not in self._running:
                     continue
-                times = [server.first_delta(audio) for _ in range(self.plan.recording_rounds)]
+                with server.process.turn():
+                    times = [server.first_delta(audio) for _ in range(self.plan.recording_rounds)]
                 self._number("first_delta_s", f"{name}: {server.name}", statistics.median(times))
 
     def _words(self) -> None:
         """Word times, where the service has them: beside the same clips without."""
         fields = {"response_format": "verbose_json", "timestamp_granularities[]": "word"}
-        try:
-            self.service.clips(clips(CLIP_SECONDS, 1), **fields)
-        except httpx.HTTPStatusError as error:
-            if error.response.status_code != httpx.codes.BAD_REQUEST:
-                raise
-            self._say("word times: this service has none")
-            return
         for _ in range(self.plan.rounds):
             those = clips(CLIP_SECONDS, 16)
-            plain = self.service.clips(those, response_format="verbose_json")
-            words = self.service.clips(those, **fields)
+            with self.service.process.turn():
+                plain = self.service.clips(those, response_format="verbose_json")
+                words = self.service.clips(those, **fields)
             seconds = sum(each.seconds for each in those)
             self.results.add("clips, 16, no word times", OURS, seconds, plain.seconds, 16)
             self.results.add("clips, 16, word times", OURS, seconds, words.seconds, 16)
@@ -282,8 +289,9 @@ class Session:
         ]
         seconds = sum(each.seconds for each in audio)
         for _ in range(self.plan.rounds):
-            plain = self.service.clips(audio)
-            mixed = _mixed(self.service, uploads, answers)
+            with self.service.process.turn():
+                plain = self.service.clips(audio)
+                mixed = _mixed(self.service, uploads, answers)
             self.results.add("16 plain requests", OURS, seconds, plain.seconds, 16)
             self.results.add("16 of all formats, streams too", OURS, seconds, mixed, 16)
 

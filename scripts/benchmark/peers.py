@@ -12,8 +12,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self
@@ -75,13 +75,29 @@ class Process:
             self._log.seek(0)
             raise PeerFailedError(f"{self.process.args!r} ended:\n{self._log.read()[-3000:]}")
 
+    def pause(self) -> None:
+        self._signal(signal.SIGSTOP)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Within it the paused process runs. Some servers keep a processor busy while idle."""
+        self._signal(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self.pause()
+
+    def _signal(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
     def stop(self) -> None:
+        self._signal(signal.SIGCONT)
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(30)
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)  # whatever of its group is left
+        self._signal(signal.SIGKILL)  # whatever of its group is left
         self.process.wait()
         self._log.close()
 
@@ -279,9 +295,9 @@ def _stream(stream: IO[str] | None) -> IO[str]:
 class Pings:
     """How long `/health/live` takes while something else goes on."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, seconds: list[float]) -> None:
         self._url = f"{url}/health/live"
-        self.seconds: list[float] = []
+        self._seconds = seconds  # of all pings, and before
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._ping, daemon=True)
 
@@ -298,4 +314,4 @@ class Pings:
             while not self._over.wait(0.05):
                 began = time.perf_counter()
                 http.get(self._url).raise_for_status()
-                self.seconds.append(time.perf_counter() - began)
+                self._seconds.append(time.perf_counter() - began)

@@ -211,6 +211,7 @@ class WhisperEngine:
         windows = self._encoder_cache_windows
         # As many more may wait for their words as are decoded.
         names = max(windows, 2 * int(config.scheduler_config.max_num_seqs))
+        await self._call("whisper_use_fast_attention")
         await self._call("whisper_keep_encoder_outputs", windows, names)
         heads = [list(head) for head in self._alignment_heads]
         await self._call("whisper_use_alignment_heads", heads)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from whisper_service.engine.alignment_pass import AlignmentPass, TextInWindow
+from whisper_service.engine.encoder_attention import use_headwise_attention
 from whisper_service.engine.encoder_cache import EncoderCache
 from whisper_service.engine.parameters import name_of
 
@@ -48,6 +49,10 @@ class WhisperWorkerExtension:
         if cache is None:
             return {"hits": 0, "misses": 0, "windows": 0}
         return {"hits": cache.hits, "misses": cache.misses, "windows": cache.windows}
+
+    def whisper_use_fast_attention(self) -> bool:
+        """In the encoder, where there is a faster one than vLLM's. Returns whether there is."""
+        return use_headwise_attention(self.model_runner.model.model.encoder.layers)
 
     def whisper_attention_backends(self) -> list[str]:
         """The attention backends that the model's layers really use."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 
 from whisper_service.audio.windows import quietest
@@ -14,12 +15,15 @@ from whisper_service.service.in_order import InOrder
 from whisper_service.service.language_vote import NO_SPEECH, vote
 from whisper_service.service.together import together
 from whisper_service.service.window_decoder import DecodedWindow, OnFirst, WindowDecoder
-from whisper_service.whisper.segments import SegmentedWindow, segment_window
+from whisper_service.whisper.segments import SegmentedWindow, TimedTokens, segment_window
 from whisper_service.whisper.vocabulary import Vocabulary
 
 _SHORTEST_TAIL = 0.2  # seconds; less than this holds no word
 _UNHEARD_SPEECH = 1.0  # seconds of speech after a window's last time: its text ended early
 _SHORTEST_SPLIT = 10.0  # seconds; half of it is still a sentence
+# Text tokens a second of speech, from and to which an open text is believed: less is a part of what
+# was said, more was made up (speech in scripts that are written byte by byte has twenty).
+_LEAST_OPEN, _MOST_OPEN = 2.0, 30.0
 _TERSE_TOKENS = 1.0  # text tokens a second of speech; people speak three and more
 _TERSE_SECONDS = 4.0  # of speech in one segment, from which on that is told from a pause
 
@@ -143,7 +147,7 @@ class ParallelTranscription:
                     splittable=window.seconds >= _SHORTEST_SPLIT,
                 )
             on_first, language = None, decoded.decoding.language
-            segmented = segment_window(decoded.decoding.tokens, window.seconds, self._vocabulary)
+            segmented = self._segmented(decoded)
             if (
                 decoded.to_split
                 or _was_cut_off(decoded, segmented)
@@ -161,6 +165,20 @@ class ParallelTranscription:
                 return language
             window = window.after(covered)
 
+    def _segmented(self, decoded: DecodedWindow) -> SegmentedWindow:
+        """The window's segments, an open text at its end among them where it says enough.
+
+        The reference leaves such a text to the next window, which has more audio. This window ends
+        where speech does: decoded again, the rest would only have less.
+        """
+        tokens, seconds = decoded.decoding.tokens, decoded.window.seconds
+        if decoded.decoding.finished:
+            whole = segment_window(tokens, seconds, self._vocabulary, to_the_end=True)
+            last = whole.segments[-1:]
+            if all(_LEAST_OPEN <= self._density(decoded, each) <= _MOST_OPEN for each in last):
+                return whole
+        return segment_window(tokens, seconds, self._vocabulary)
+
     def _is_terse(self, decoded: DecodedWindow, segmented: SegmentedWindow) -> bool:
         """Whether a segment says next to nothing for the time that somebody speaks in it.
 
@@ -169,13 +187,21 @@ class ParallelTranscription:
         window = decoded.window
         if window.seconds < _SHORTEST_SPLIT or decoded.silent:
             return False
-        for part in segmented.segments:
-            heard = window.after(part.start).cut(round((part.end - part.start) * SAMPLE_RATE))[0]
-            seconds = _overlap(heard.spans, self._voiced) / SAMPLE_RATE
-            said = sum(token < self._vocabulary.end_of_text for token in part.tokens)
-            if seconds > _TERSE_SECONDS and said < seconds * _TERSE_TOKENS:
-                return True
-        return False
+        return any(
+            self._voiced_seconds(window, part) > _TERSE_SECONDS
+            and self._density(decoded, part) < _TERSE_TOKENS
+            for part in segmented.segments
+        )
+
+    def _density(self, decoded: DecodedWindow, part: TimedTokens) -> float:
+        """Text tokens for each second in which somebody speaks."""
+        said = sum(token < self._vocabulary.end_of_text for token in part.tokens)
+        seconds = self._voiced_seconds(decoded.window, part)
+        return said / seconds if seconds else math.inf
+
+    def _voiced_seconds(self, window: Window, part: TimedTokens) -> float:
+        heard = window.after(part.start).cut(round((part.end - part.start) * SAMPLE_RATE))[0]
+        return _overlap(heard.spans, self._voiced) / SAMPLE_RATE
 
     def _covered(self, decoded: DecodedWindow, segmented: SegmentedWindow) -> float:
         """Seconds of the window whose speech is in its text.

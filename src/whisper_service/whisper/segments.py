@@ -37,7 +37,7 @@ class SegmentedWindow:
 
 
 def segment_window(
-    tokens: Sequence[int], seconds: float, vocabulary: Vocabulary
+    tokens: Sequence[int], seconds: float, vocabulary: Vocabulary, *, to_the_end: bool = False
 ) -> SegmentedWindow:
     """Cuts a window's tokens where two timestamps stand side by side.
 
@@ -48,6 +48,7 @@ def segment_window(
         tokens: text and timestamps as they were generated, without the end of text.
         seconds: of speech in the window; no time goes beyond.
         vocabulary: of the checkpoint.
+        to_the_end: an open text is trusted to last until the window does.
     """
     is_timestamp = [vocabulary.is_timestamp(token) for token in tokens]
     cuts = [i for i in range(1, len(tokens)) if is_timestamp[i - 1] and is_timestamp[i]]
@@ -61,6 +62,10 @@ def segment_window(
         part = tuple(tokens[begin:end])
         start = vocabulary.seconds(part[0]) if vocabulary.is_timestamp(part[0]) else 0.0
         segments.append(_clipped(start, vocabulary.seconds(part[-1]), part, seconds))
+    if to_the_end:
+        rest = tuple(tokens[cuts[-1] :])
+        segments.extend(_whole(rest, is_timestamp[cuts[-1] :], seconds, vocabulary))
+        return SegmentedWindow(tuple(segments), seconds)
     # Ends with a pair: what follows the pair is silence, or was cut off by the token limit.
     covered = seconds if ends_closed else segments[-1].end
     return SegmentedWindow(tuple(segments), covered)
