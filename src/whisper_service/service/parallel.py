@@ -166,18 +166,32 @@ class ParallelTranscription:
             window = window.after(covered)
 
     def _segmented(self, decoded: DecodedWindow) -> SegmentedWindow:
-        """The window's segments, an open text at its end among them where it says enough.
+        """The window's segments, an open text at its end among them where that can be believed.
 
         The reference leaves such a text to the next window, which has more audio. This window ends
         where speech does: decoded again, the rest would only have less.
         """
         tokens, seconds = decoded.decoding.tokens, decoded.window.seconds
-        if decoded.decoding.finished:
-            whole = segment_window(tokens, seconds, self._vocabulary, to_the_end=True)
-            last = whole.segments[-1:]
-            if all(_LEAST_OPEN <= self._density(decoded, each) <= _MOST_OPEN for each in last):
-                return whole
-        return segment_window(tokens, seconds, self._vocabulary)
+        closed = segment_window(tokens, seconds, self._vocabulary)
+        if not decoded.decoding.finished or closed.covered >= seconds:
+            return closed
+        whole = segment_window(tokens, seconds, self._vocabulary, to_the_end=True)
+        added = whole.segments[len(closed.segments) :]
+        skipped = TimedTokens(closed.covered, added[0].start if added else seconds, ())
+        if self._voiced_seconds(decoded.window, skipped) > _SHORTEST_TAIL:
+            return closed
+        believed = all(self._is_one_utterance(decoded, part) for part in added)
+        return whole if believed else closed
+
+    def _is_one_utterance(self, decoded: DecodedWindow, part: TimedTokens) -> bool:
+        """Whether the text may be all that was said there.
+
+        After a pause there may be more that was said, which the text leaves out.
+        """
+        heard = _heard(decoded.window, part).spans
+        if sum(_overlap(heard, [span]) > 0 for span in self._voiced) > 1:
+            return False
+        return _LEAST_OPEN <= self._density(decoded, part) <= _MOST_OPEN
 
     def _is_terse(self, decoded: DecodedWindow, segmented: SegmentedWindow) -> bool:
         """Whether a segment says next to nothing for the time that somebody speaks in it.
@@ -200,8 +214,7 @@ class ParallelTranscription:
         return said / seconds if seconds else math.inf
 
     def _voiced_seconds(self, window: Window, part: TimedTokens) -> float:
-        heard = window.after(part.start).cut(round((part.end - part.start) * SAMPLE_RATE))[0]
-        return _overlap(heard.spans, self._voiced) / SAMPLE_RATE
+        return _overlap(_heard(window, part).spans, self._voiced) / SAMPLE_RATE
 
     def _covered(self, decoded: DecodedWindow, segmented: SegmentedWindow) -> float:
         """Seconds of the window whose speech is in its text.
@@ -214,6 +227,11 @@ class ParallelTranscription:
         last = segmented.segments[-1].end
         unheard = _overlap(decoded.window.after(last).spans, self._voiced)
         return last if unheard >= _UNHEARD_SPEECH * SAMPLE_RATE else segmented.covered
+
+
+def _heard(window: Window, part: TimedTokens) -> Window:
+    """What of the window a segment is about."""
+    return window.after(part.start).cut(round(max(part.end - part.start, 0) * SAMPLE_RATE))[0]
 
 
 def _was_cut_off(decoded: DecodedWindow, segmented: SegmentedWindow) -> bool:
