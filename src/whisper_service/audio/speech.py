@@ -1,24 +1,22 @@
-"""Where in a recording somebody speaks: Silero VAD on ONNX Runtime."""
+"""Where in a recording somebody speaks: what Silero VAD hears, made into spans."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
-from pathlib import Path
+from functools import cached_property
+from threading import Lock
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
+from whisper_service.audio.silero import CONTEXT_SAMPLES, SileroNetwork, State
 from whisper_service.domain import SAMPLE_RATE, Samples, Span, SpeechOptions
 from whisper_service.errors import Fault, ServiceError
 
 FRAME_SAMPLES = 512  # one probability for every 32 ms; what the 16 kHz model was trained on
 MIN_SPEECH_MS = 100  # a shorter sound is a click, a cough or a key, not a word
 
-_CONTEXT_SAMPLES = 64  # the end of the frame before, which the model wants to see again
-_STATE_SHAPE = (1, 1, 128)  # the LSTM's hidden and cell state
 _FRAMES_PER_CALL = 1_024  # 33 s: fast, and a recording of hours stays in little memory
 _HYSTERESIS = 0.15  # speech ends this far below the probability at which it begins (Silero's value)
 _LOWEST_END = 0.01
@@ -27,19 +25,19 @@ _PAUSE_SECONDS = 0.5  # of silence, which no word has in it
 
 
 class SpeechDetector:
-    """Silero VAD, loaded once. Safe to use from several threads at the same time.
-
-    Each call uses one thread: the engine needs the others.
-    """
+    """Safe to use from several threads at the same time. Each call uses one thread."""
 
     def __init__(self) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False  # an arena would keep what the longest call needed
-        self._session = onnxruntime.InferenceSession(
-            str(_model_path()), options, providers=["CPUExecutionProvider"]
-        )
+        self._loading = Lock()
+
+    def load(self) -> None:
+        """Loads the network, and PyTorch with it; else the first call does."""
+        with self._loading:
+            self._network  # noqa: B018
+
+    @cached_property
+    def _network(self) -> SileroNetwork:
+        return SileroNetwork()
 
     def speech_probabilities(
         self, samples: Samples, cancelled: Callable[[], bool] = lambda: False
@@ -58,16 +56,14 @@ class SpeechDetector:
         """
         frames = -(-len(samples) // FRAME_SAMPLES)
         probabilities = np.empty(frames, np.float32)
-        hidden = cell = np.zeros(_STATE_SHAPE, np.float32)
+        state: State = None
+        self.load()
         for first in range(0, frames, _FRAMES_PER_CALL):
             if cancelled():
                 raise ServiceError(Fault.TIMED_OUT, "The request was cancelled.")
             last = min(first + _FRAMES_PER_CALL, frames)
-            part, hidden, cell = self._session.run(
-                ["speech_probs", "hn", "cn"],
-                {"input": _framed(samples, first, last), "h": hidden, "c": cell},
-            )
-            probabilities[first:last] = part.reshape(-1)
+            part, state = self._network(_framed(samples, first, last), state)
+            probabilities[first:last] = part
         return probabilities
 
     def find_speech(
@@ -193,22 +189,11 @@ def _samples(milliseconds: int) -> int:
 
 def _framed(samples: Samples, first: int, last: int) -> NDArray[np.float32]:
     """Frames [first, last), each with the end of the one before: float32[last - first, 576]."""
-    start = first * FRAME_SAMPLES - _CONTEXT_SAMPLES
+    start = first * FRAME_SAMPLES - CONTEXT_SAMPLES
     stop = last * FRAME_SAMPLES
     stretch = np.zeros(stop - start, np.float32)
     known = samples[max(start, 0) : stop]
     offset = max(-start, 0)  # nothing precedes the first frame
     stretch[offset : offset + len(known)] = known
-    windows = np.lib.stride_tricks.sliding_window_view(stretch, _CONTEXT_SAMPLES + FRAME_SAMPLES)
+    windows = np.lib.stride_tricks.sliding_window_view(stretch, CONTEXT_SAMPLES + FRAME_SAMPLES)
     return np.ascontiguousarray(windows[::FRAME_SAMPLES])
-
-
-def _model_path() -> Path:
-    """Where the installed package keeps the model; importing it would bring in all of torch."""
-    package = find_spec("silero_vad")
-    if package is None or not package.submodule_search_locations:
-        raise RuntimeError("the package silero-vad, which carries the speech model, is missing")
-    path = Path(package.submodule_search_locations[0]) / "data" / "silero_vad_16k_sequence.onnx"
-    if not path.is_file():
-        raise RuntimeError(f"silero-vad 6.2.3 or newer is needed: {path} is missing")
-    return path

@@ -9,6 +9,7 @@ of its output) does not show.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ class HeadwiseAttention(nn.Module):
 
     def __init__(self, heads: int, scale: float, together: int = 1) -> None:
         super().__init__()
-        self._heads = heads
+        self._number = heads
         self._scale = scale
         self._together = min(together, heads)
 
@@ -41,7 +42,7 @@ class HeadwiseAttention(nn.Module):
         q, k, v = (self._split(each) for each in (query * self._scale, key, value))
         mixed = torch.empty(shape, dtype=query.dtype, device=query.device)
         target = self._split(mixed.view(query.shape))
-        windows, heads, positions, _ = q.shape
+        windows, heads, positions = q.shape[:3]
         scores = torch.empty(self._together, positions, positions, dtype=q.dtype, device=q.device)
         for window in range(windows):
             for first in range(0, heads, self._together):
@@ -54,16 +55,18 @@ class HeadwiseAttention(nn.Module):
 
     def _split(self, joined: Tensor) -> Tensor:
         """The heads apart: a view float[windows, heads, positions, width of a head]."""
-        return joined.unflatten(-1, (self._heads, -1)).transpose(1, 2)
+        windows, positions, width = joined.shape
+        heads = self._number
+        return joined.view(windows, positions, heads, width // heads).transpose(1, 2)
 
 
-def use_headwise_attention(layers: nn.ModuleList) -> bool:
+def use_headwise_attention(layers: Sequence[Any]) -> bool:
     """Replaces vLLM's attention in an encoder's layers where this one is faster.
 
     That is on a processor with bfloat16 products, but without AMX's: those make the fused
     attention fast as well. Returns whether it has.
     """
-    weight = next(layers.parameters())
+    weight = next(layers[0].parameters())
     fast = torch.cpu._is_avx512_bf16_supported() and not torch.cpu._is_amx_tile_supported()  # noqa: SLF001
     if weight.device.type != "cpu" or weight.dtype != torch.bfloat16 or not fast:
         return False

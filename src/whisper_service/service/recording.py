@@ -50,8 +50,10 @@ class RecordingReader:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
 
     async def start(self) -> None:
-        """Has the decoding processes ready; without it, each is started when it is needed."""
-        await asyncio.get_running_loop().run_in_executor(self._pool, self._decoder.start)
+        """Has the decoding processes and the network ready, else each is so once it is needed."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._pool, self._detector.load)
+        await loop.run_in_executor(self._pool, self._decoder.start)
 
     async def read(self, upload: BinaryIO, speech: SpeechOptions | None) -> Recording:
         """The recording in `upload`.

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whisper_service.audio import speech as speech_module
+from whisper_service.audio.silero import model_path
 from whisper_service.audio.speech import (
     FRAME_SAMPLES,
     MIN_SPEECH_MS,
@@ -177,7 +178,7 @@ def test_the_probabilities_are_the_ones_that_the_streaming_model_gives(
     """Many frames in a call against one at a time, through the package's other model."""
     monkeypatch.setattr(speech_module, "_FRAMES_PER_CALL", 100)
     samples = np.concatenate([*recordings.values()])[: 10 * SAMPLE_RATE + 100]
-    path = speech_module._model_path().with_name("silero_vad.onnx")
+    path = model_path().with_name("silero_vad.onnx")
     one_thread = onnxruntime.SessionOptions()
     one_thread.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(
@@ -215,7 +216,7 @@ def test_a_search_that_nobody_waits_for_any_more_is_given_up(detector):
     assert caught.value.fault is Fault.TIMED_OUT
 
 
-def test_finding_speech_does_not_import_torch():
+def test_a_detector_that_was_not_used_yet_has_not_imported_torch():
     code = (
         "import sys; from whisper_service.audio.speech import SpeechDetector; SpeechDetector();"
         "assert not {'torch', 'silero_vad'} & set(sys.modules)"

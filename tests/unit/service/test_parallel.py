@@ -227,6 +227,51 @@ class TestOpenTail:
         assert texts(pieces) == [*[" hello w"] * 5, " end"]
 
 
+class TestBelievedTail:
+    """A text that is open at the end of a window, after a pair of timestamps."""
+
+    @staticmethod
+    async def requests(first: Decoding, *voiced: Span) -> list[DecodingRequest]:
+        engine = ScriptedEngine(lambda each: first if start_of(each) == 0 else closed(each))
+        await transcription(engine).run(windows_at(0), EN, voiced)
+        return engine.asked
+
+    async def test_that_says_enough_is_the_last_segment(self) -> None:
+        engine = ScriptedEngine(lambda _: said(0, " hello", 26, 26, " a b c d e"))
+        ((_, segmented),) = await transcription(engine).run(windows_at(0), EN, [speech(24, 29)])
+        assert [(part.start, part.end) for part in segmented.segments] == [(0, 26), (26, 30)]
+        assert len(engine.asked) == 1
+
+    @pytest.mark.parametrize(
+        ("text", "voiced"),
+        [
+            pytest.param(" a", [speech(24, 30)], id="too little for its speech"),
+            pytest.param(" a" * 70, [speech(24, 28)], id="too much for its speech"),
+            pytest.param(" a" * 8, [speech(24, 27.5), speech(28, 30)], id="with a pause in it"),
+            pytest.param(" a" * 8, [], id="and nobody knows where speech is"),
+        ],
+    )
+    async def test_that_may_not_be_all_is_done_again(self, text: str, voiced: list[Span]) -> None:
+        asked = await self.requests(said(0, " hello", 26, 26, text), *voiced)
+        assert [start_of(request) for request in asked] == [0, 26]
+
+    async def test_after_speech_that_was_passed_over_is_done_again(self) -> None:
+        first = said(0, " hello", 25, 26, " a b c d e")
+        assert len(await self.requests(first, speech(24, 25.1), speech(26, 28))) == 1
+        assert len(await self.requests(first, speech(24, 25.3), speech(26, 28))) == 2
+
+    async def test_that_the_token_limit_ended_is_done_again(self) -> None:
+        first = said(0, " hello", 26, 26, " a b c d e", finished=False)
+        assert len(await self.requests(first, speech(24, 29))) == 2
+
+    @pytest.mark.parametrize(("voice", "requests"), [(26.1, 1), (26.3, 2)])
+    async def test_after_a_closed_pair_only_speech_is_heard_again(
+        self, voice: float, requests: int
+    ) -> None:
+        first = said(0, " hello", 26, 26)
+        assert len(await self.requests(first, speech(24, voice))) == requests
+
+
 class TestSilence:
     async def test_a_silent_window_is_marked_and_its_tail_is_not_done_again(self) -> None:
         engine = ScriptedEngine(

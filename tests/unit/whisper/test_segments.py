@@ -41,6 +41,21 @@ def test_pairs_of_timestamps_end_segments_and_an_open_tail_is_done_again() -> No
     assert covered == pytest.approx(4.0)
 
 
+def test_an_open_tail_can_be_taken_to_last_to_the_end_of_the_window() -> None:
+    tokens = [at(0), A, at(2), at(2), B, at(4), at(5), C]
+    whole = segment_window(tokens, 6.0, VOCABULARY, to_the_end=True)
+    assert [(part.start, part.end) for part in whole.segments] == [(0, 2), (2, 4), (5, 6)]
+    assert whole.segments[-1].tokens == (at(5), C)
+    assert whole.covered == 6.0
+
+
+def test_after_a_pair_at_the_end_there_is_no_open_tail() -> None:
+    tokens = [at(0), A, at(2), at(2)]
+    whole = segment_window(tokens, 6.0, VOCABULARY, to_the_end=True)
+    assert [(part.start, part.end) for part in whole.segments] == [(0, 2)]
+    assert whole.covered == 6.0
+
+
 def test_a_window_that_ends_with_a_pair_is_continued_from_there() -> None:
     segments, covered = cut([at(0), A, at(2), at(2), B, at(4), at(4)])
     assert segments == [(0.0, 2.0, [A]), (2.0, 4.0, [B])]

@@ -1,0 +1,86 @@
+"""One head at a time is the same attention as all at once."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from whisper_service.engine.encoder_attention import HeadwiseAttention, use_headwise_attention
+
+HEADS, WIDTH, POSITIONS = 4, 32, 50
+SCALE = 0.3
+
+
+def inputs(windows: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
+    """As vLLM gives them: views of one product."""
+    torch.manual_seed(0)
+    query, key, value = torch.randn(windows, POSITIONS, 3 * WIDTH, dtype=dtype).chunk(3, dim=-1)
+    return query, key, value
+
+
+def fused(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    q, k, v = (each.unflatten(-1, (HEADS, -1)).transpose(1, 2) for each in (query, key, value))
+    return scaled_dot_product_attention(q, k, v, scale=SCALE).transpose(1, 2).flatten(2)
+
+
+@pytest.mark.parametrize("together", [1, 2, 3, 4, 9])
+@pytest.mark.parametrize("windows", [1, 3])
+def test_it_is_the_fused_attention(windows: int, together: int) -> None:
+    those = inputs(windows)
+    mixed = HeadwiseAttention(HEADS, SCALE, together)(*those)
+    torch.testing.assert_close(mixed, fused(*those))
+
+
+def test_one_window_may_come_without_its_dimension() -> None:
+    query, key, value = (each[0] for each in inputs(1))
+    mixed = HeadwiseAttention(HEADS, SCALE)(query, key, value, cu_seqlens=None)
+    torch.testing.assert_close(mixed, fused(query[None], key[None], value[None])[0])
+
+
+def test_bfloat16_is_as_near_to_the_truth_as_its_rounding() -> None:
+    those = inputs(2, torch.bfloat16)
+    mixed = HeadwiseAttention(HEADS, SCALE)(*those).float()
+    exact = fused(*(each.float() for each in those))
+    assert (mixed - exact).norm() < 0.01 * exact.norm()
+
+
+def test_its_inputs_stay_as_they_are() -> None:
+    those = inputs(1)
+    before = [each.clone() for each in those]
+    HeadwiseAttention(HEADS, SCALE)(*those)
+    for each, was in zip(those, before, strict=True):
+        torch.testing.assert_close(each, was, rtol=0, atol=0)
+
+
+class Layer(nn.Module):
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.self_attn = nn.Linear(WIDTH, WIDTH, dtype=dtype)
+        self.self_attn.attn = nn.Identity()
+        self.self_attn.num_heads, self.self_attn.scaling = HEADS, SCALE  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bf16", "amx", "used"),
+    [
+        (torch.bfloat16, True, False, True),
+        (torch.bfloat16, True, True, False),
+        (torch.bfloat16, False, False, False),
+        (torch.float32, True, False, False),
+    ],
+)
+def test_it_is_used_where_it_is_the_faster_one(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, bf16: bool, amx: bool, used: bool
+) -> None:
+    processor = SimpleNamespace(
+        _is_avx512_bf16_supported=lambda: bf16, _is_amx_tile_supported=lambda: amx
+    )
+    monkeypatch.setattr(torch, "cpu", processor)
+    layers = nn.ModuleList([Layer(dtype), Layer(dtype)])
+    assert use_headwise_attention(layers) is used
+    kinds = {isinstance(layer.self_attn.attn, HeadwiseAttention) for layer in layers}
+    assert kinds == {used}
