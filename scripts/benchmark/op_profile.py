@@ -5,12 +5,19 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from whisper_service.engine.encoder_attention import use_headwise_attention
+
 
 class OperatorProfile:
     """The profiler runs in the thread of the engine's steps, between two calls from outside."""
 
+    model_runner: Any  # the worker's own
     _profiler: Any = None
     _began = 0.0
+
+    def profile_prepare(self) -> None:
+        """As the service does."""
+        use_headwise_attention(self.model_runner.model.model.encoder.layers)
 
     def profile_start(self) -> None:
         from torch.profiler import ProfilerActivity, profile

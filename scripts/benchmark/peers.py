@@ -80,7 +80,7 @@ class Process:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Within it the paused process runs. Some servers keep a processor busy while idle."""
+        """Within it the paused process runs. Some servers compute while idle."""
         self._signal(signal.SIGCONT)
         try:
             yield
@@ -217,6 +217,7 @@ class Service(Server):
                 "WHISPER_HOST": "127.0.0.1",
                 "WHISPER_PORT": str(self.port),
                 "WHISPER_ENCODER_CACHE_WINDOWS": "0",  # it would know a clip again
+                "WHISPER_MAX_UPLOAD_BYTES": str(1 << 28),  # an hour without loss
                 **self._environment,
             },
             stdout=subprocess.DEVNULL,

@@ -49,7 +49,7 @@ class Audio:
 
     @cached_property
     def flac(self) -> bytes:
-        """An hour fits into an upload."""
+        """Half the size, and nothing lost."""
         return self.encoded("flac", "flac")
 
     def encoded(self, container: str, codec: str) -> bytes:
