@@ -21,9 +21,9 @@ from whisper_service.whisper.vocabulary import Vocabulary
 _SHORTEST_TAIL = 0.2  # seconds; less than this holds no word
 _UNHEARD_SPEECH = 1.0  # seconds of speech after a window's last time: its text ended early
 _SHORTEST_SPLIT = 10.0  # seconds; half of it is still a sentence
-# Text tokens a second of speech, from and to which an open text is believed: less is a part of what
-# was said, more was made up (speech in scripts that are written byte by byte has twenty).
-_LEAST_OPEN, _MOST_OPEN = 2.0, 30.0
+# Text tokens a second of speech, from and to which a doubtful text is believed: less is a part of
+# what was said, more was made up (speech in scripts that are written byte by byte has twenty).
+_LEAST_TOKENS, _MOST_TOKENS = 2.0, 30.0
 _TERSE_TOKENS = 1.0  # text tokens a second of speech; people speak three and more
 _TERSE_SECONDS = 4.0  # of speech in one segment, from which on that is told from a pause
 
@@ -191,19 +191,18 @@ class ParallelTranscription:
         heard = _heard(decoded.window, part).spans
         if sum(_overlap(heard, [span]) > 0 for span in self._voiced) > 1:
             return False
-        return _LEAST_OPEN <= self._density(decoded, part) <= _MOST_OPEN
+        return _LEAST_TOKENS <= self._density(decoded, part) <= _MOST_TOKENS
 
     def _is_terse(self, decoded: DecodedWindow, segmented: SegmentedWindow) -> bool:
         """Whether a segment says next to nothing for the time that somebody speaks in it.
 
         Whisper then gave one sentence the time of several. It does not with less audio at once.
         """
-        window = decoded.window
-        if window.seconds < _SHORTEST_SPLIT or decoded.silent:
+        if decoded.silent:
             return False
         return any(
-            self._voiced_seconds(window, part) > _TERSE_SECONDS
-            and self._density(decoded, part) < _TERSE_TOKENS
+            self._voiced_seconds(decoded.window, part) > _TERSE_SECONDS
+            and self._density(decoded, part) < _least_density(decoded.window, part)
             for part in segmented.segments
         )
 
@@ -232,6 +231,13 @@ class ParallelTranscription:
 def _heard(window: Window, part: TimedTokens) -> Window:
     """What of the window a segment is about."""
     return window.after(part.start).cut(round(max(part.end - part.start, 0) * SAMPLE_RATE))[0]
+
+
+def _least_density(window: Window, part: TimedTokens) -> float:
+    """Text tokens a second of speech; less are too few. A sentence has no long silence in it."""
+    if len(_heard(window, part).spans) > 1:
+        return _LEAST_TOKENS
+    return _TERSE_TOKENS if window.seconds >= _SHORTEST_SPLIT else 0.0
 
 
 def _was_cut_off(decoded: DecodedWindow, segmented: SegmentedWindow) -> bool:

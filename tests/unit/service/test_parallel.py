@@ -356,6 +356,19 @@ class TestTerseText:
         await transcription(engine).run(windows_at(0), EN, [speech(3, 4), speech(20, 21)])
         assert len(engine.asked) == 1
 
+    @pytest.mark.parametrize(("text", "split"), [(" no more", True), (" a" * 12, False)])
+    async def test_over_a_long_silence_less_than_a_sentence_is_too_little(
+        self, text: str, split: bool
+    ) -> None:
+        """Also in a window too short to be split for any other reason."""
+        engine = ScriptedEngine(
+            lambda each: said(0, text if length_of(each) > 5 else " much more", length_of(each))
+        )
+        window = with_pause(window_at((0, 4), (30, 33)), 3.6)
+        pieces = await transcription(engine).run([window], EN, [speech(0, 3.4), speech(30.2, 33)])
+        assert len(engine.asked) == (3 if split else 1)
+        assert texts(pieces) == ([" much more"] * 2 if split else [text])
+
 
 class TestTokenLimit:
     async def test_a_window_that_was_cut_off_is_halved_in_a_pause(self) -> None:
