@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from whisper_service.audio.windows import quietest
 from whisper_service.domain import SAMPLE_RATE, WINDOW_SECONDS, Span, Window
@@ -188,8 +189,10 @@ class ParallelTranscription:
 
         After a pause there may be more that was said, which the text leaves out.
         """
-        heard = _heard(decoded.window, part).spans
-        if sum(_overlap(heard, [span]) > 0 for span in self._voiced) > 1:
+        stretches = {
+            place for place, _ in _shared(_heard(decoded.window, part).spans, self._voiced)
+        }
+        if len(stretches) > 1:
             return False
         return _LEAST_TOKENS <= self._density(decoded, part) <= _MOST_TOKENS
 
@@ -255,8 +258,19 @@ def _halves(window: Window) -> tuple[Window, Window]:
 
 def _overlap(some: Sequence[Span], others: Sequence[Span]) -> int:
     """Samples that are in both."""
-    return sum(
-        max(0, min(one.end, other.end) - max(one.start, other.start))
-        for one in some
-        for other in others
-    )
+    return sum(samples for _, samples in _shared(some, others))
+
+
+def _shared(some: Sequence[Span], others: Sequence[Span]) -> Iterator[tuple[int, int]]:
+    """Which of the others overlap, by their places, and in how many samples.
+
+    Args:
+        some: few.
+        others: in order and disjoint; they may be all the speech of hours.
+    """
+    for one in some:
+        for place in range(bisect_right(others, one.start, key=lambda span: span.end), len(others)):
+            other = others[place]
+            if other.start >= one.end:
+                break
+            yield place, min(one.end, other.end) - max(one.start, other.start)
