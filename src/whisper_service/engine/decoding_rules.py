@@ -2,7 +2,8 @@
 
 A request's first generated tokens are the language and the task (none in an English-only model);
 then text and timestamps follow under the rules of openai/whisper, decoding.py
-(SuppressBlank, SuppressTokens, ApplyTimestampRules).
+(SuppressBlank, SuppressTokens, ApplyTimestampRules). One rule is added: a text may not end between
+two segments while it is known that there is more speech.
 
 The engine returns log-probabilities of the *processed* logits. Some numbers that are needed are
 none of these: the raw no-speech probability, and at a temperature above 0 the log-probability
@@ -56,6 +57,8 @@ class BatchState:
     last, before_last: int64[rows], the latest two tokens of the text, language and task not among
         them; NO_TOKEN where there is none.
     latest_timestamp: int64[rows], the greatest timestamp generated; NO_TOKEN where there is none.
+    earliest_end, earliest_open_end: int64[rows], the least timestamp after which the text may end:
+        one that closes a segment, and one that begins another.
     """
 
     position: Sequence[int]
@@ -66,6 +69,8 @@ class BatchState:
     last: Tensor
     before_last: Tensor
     latest_timestamp: Tensor
+    earliest_end: Tensor
+    earliest_open_end: Tensor
 
 
 class DecodingRules:
@@ -167,6 +172,11 @@ class DecodingRules:
         after_one = state.last >= text_end
         after_two = after_one & ((state.before_last >= text_end) | (state.before_last == NO_TOKEN))
         closing = after_one & ~after_two  # text, timestamp: now a timestamp or the end
+        # The reference may end here and hear the rest in its next window. There may be none.
+        goes_on = after_one & (state.before_last != NO_TOKEN)
+        goes_on &= state.latest_timestamp < torch.where(
+            closing, state.earliest_end, state.earliest_open_end
+        )
         # They never decrease, and a segment is never of zero length.
         lowest = state.latest_timestamp + torch.where(closing, 0, 1)
         highest = torch.where(
@@ -183,7 +193,7 @@ class DecodingRules:
         # Added, not masked: a mask over whole rows takes PyTorch ten times as long on a CPU.
         no_words = torch.where(only_timestamps | closing, _NEVER, 0.0)
         text[:, :words_end].add_(no_words[:, None])
-        text[:, words_end:].masked_fill_(only_timestamps[:, None], _NEVER)
+        text[:, words_end:].masked_fill_((only_timestamps | goes_on)[:, None], _NEVER)
 
     def _carry_allowed_total(self, logits: Tensor, rows: Sequence[int]) -> None:
         if rows:

@@ -58,6 +58,8 @@ class DecodingRequest:
 
     key: names the window's samples; tries of the same window share it and so its features.
     language, task: tokens that are forced; NO_TOKEN for the language: the likeliest one.
+    goes_on_until: seconds of the window: a text does not end after a time before the first of them,
+        or before the second where that time begins a segment.
     trace_headers: of the trace that the engine goes on with; None: it is not traced.
     keep: whether the window's words will be aligned, by its key.
     """
@@ -66,6 +68,7 @@ class DecodingRequest:
     previous: tuple[int, ...] = ()
     language: int = NO_TOKEN
     task: int = NO_TOKEN
+    goes_on_until: tuple[float, float] = (0.0, 0.0)
     temperature: float = 0.0
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
     trace_headers: Mapping[str, str] | None = None
@@ -387,6 +390,8 @@ class WhisperEngine:
         from vllm.sampling_params import RepetitionDetectionParams, RequestOutputKind
         from vllm.v1.engine.exceptions import EngineDeadError
 
+        ends = (self._vocabulary.timestamp(seconds) for seconds in request.goes_on_until)
+        rules = RuleParameters(request.language, request.task, *ends)
         parameters = SamplingParams(
             temperature=request.temperature,
             seed=_SEED if request.temperature > 0 else None,
@@ -400,8 +405,7 @@ class WhisperEngine:
                 max_pattern_size=_LOOP_PATTERN, min_pattern_size=1, min_count=_LOOP_COUNT
             ),
             output_kind=RequestOutputKind.CUMULATIVE if early else RequestOutputKind.FINAL_ONLY,
-            extra_args=RuleParameters(request.language, request.task).as_extra_args()
-            | (name_args(request.key) if request.keep else {}),
+            extra_args=rules.as_extra_args() | (name_args(request.key) if request.keep else {}),
         )
         audio = {
             "prompt": "",

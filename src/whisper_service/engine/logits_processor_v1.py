@@ -101,4 +101,8 @@ class WhisperLogitsProcessor(LogitsProcessor):  # type: ignore[misc]  # vLLM is 
             last=tensor(one.text_token(1, prefix) if one else NO_TOKEN for one in requests),
             before_last=tensor(one.text_token(2, prefix) if one else NO_TOKEN for one in requests),
             latest_timestamp=tensor(one.latest_timestamp if one else NO_TOKEN for one in requests),
+            earliest_end=tensor(one.rules.earliest_end if one else NO_TOKEN for one in requests),
+            earliest_open_end=tensor(
+                one.rules.earliest_open_end if one else NO_TOKEN for one in requests
+            ),
         )

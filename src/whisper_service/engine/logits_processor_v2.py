@@ -57,6 +57,13 @@ class WhisperLogitsProcessor(LogitsProcessor):  # type: ignore[misc]  # vLLM is 
             last=last,
             before_last=before_last,
             latest_timestamp=latest_timestamp,
+            earliest_end=torch.tensor(
+                [one[0].earliest_end if one else NO_TOKEN for one in known], device=last.device
+            ),
+            earliest_open_end=torch.tensor(
+                [one[0].earliest_open_end if one else NO_TOKEN for one in known],
+                device=last.device,
+            ),
         )
         return self._rules.apply(logits, state)
 

@@ -17,10 +17,17 @@ _NAME = "whisper_window"
 
 @dataclass(frozen=True)
 class RuleParameters:
-    """One request's part in the rules; NO_TOKEN: the likeliest language, <|transcribe|>."""
+    """One request's part in the rules.
+
+    NO_TOKEN: the likeliest language, <|transcribe|>, and a text that may end anywhere. It may end
+    after a timestamp of at least `earliest_end`, or of `earliest_open_end` where that begins a
+    segment.
+    """
 
     language: int = NO_TOKEN
     task: int = NO_TOKEN
+    earliest_end: int = NO_TOKEN
+    earliest_open_end: int = NO_TOKEN
 
     def as_extra_args(self) -> dict[str, Any]:
         """For `SamplingParams.extra_args`."""

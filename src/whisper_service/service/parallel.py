@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from whisper_service.audio.windows import quietest
-from whisper_service.domain import SAMPLE_RATE, WINDOW_SECONDS, Span, Window
+from whisper_service.domain import SAMPLE_RATE, TIME_PRECISION, WINDOW_SECONDS, Span, Window
 from whisper_service.engine.decoding_rules import NO_TOKEN
 from whisper_service.engine.logprobs import FirstStep
 from whisper_service.service.fair_slots import Slots
@@ -25,6 +25,7 @@ _SHORTEST_SPLIT = 10.0  # seconds; half of it is still a sentence
 # Text tokens a second of speech, from and to which a doubtful text is believed: less is a part of
 # what was said, more was made up (speech in scripts that are written byte by byte has twenty).
 _LEAST_TOKENS, _MOST_TOKENS = 2.0, 30.0
+_LEAST_TOKENS_WITH_PAUSES = 3.0
 _TERSE_TOKENS = 1.0  # text tokens a second of speech; people speak three and more
 _TERSE_SECONDS = 4.0  # of speech in one segment, from which on that is told from a pause
 
@@ -145,6 +146,10 @@ class ParallelTranscription:
                     window,
                     language,
                     on_first=on_first,
+                    goes_on_until=(
+                        _before_the_last(_UNHEARD_SPEECH, window, self._voiced),
+                        _before_the_last(_SHORTEST_TAIL, window, self._voiced),
+                    ),
                     splittable=window.seconds >= _SHORTEST_SPLIT,
                 )
             on_first, language = None, decoded.decoding.language
@@ -187,14 +192,13 @@ class ParallelTranscription:
     def _is_one_utterance(self, decoded: DecodedWindow, part: TimedTokens) -> bool:
         """Whether the text may be all that was said there.
 
-        After a pause there may be more that was said, which the text leaves out.
+        After a pause there may be more that was said, which a short text leaves out.
         """
         stretches = {
             place for place, _ in _shared(_heard(decoded.window, part).spans, self._voiced)
         }
-        if len(stretches) > 1:
-            return False
-        return _LEAST_TOKENS <= self._density(decoded, part) <= _MOST_TOKENS
+        least = _LEAST_TOKENS if len(stretches) <= 1 else _LEAST_TOKENS_WITH_PAUSES
+        return least <= self._density(decoded, part) <= _MOST_TOKENS
 
     def _is_terse(self, decoded: DecodedWindow, segmented: SegmentedWindow) -> bool:
         """Whether a segment says next to nothing for the time that somebody speaks in it.
@@ -259,6 +263,21 @@ def _halves(window: Window) -> tuple[Window, Window]:
 def _overlap(some: Sequence[Span], others: Sequence[Span]) -> int:
     """Samples that are in both."""
     return sum(samples for _, samples in _shared(some, others))
+
+
+def _before_the_last(seconds: float, window: Window, voiced: Sequence[Span]) -> float:
+    """The first time of the window after which somebody speaks for less; 0: nobody does so long."""
+    left = round(seconds * SAMPLE_RATE)
+    end = len(window.samples)
+    for span in reversed(window.spans):
+        shared = [(voiced[place], samples) for place, samples in _shared([span], voiced)]
+        for other, samples in reversed(shared):
+            left -= samples
+            if left <= 0:
+                begin = max(other.start, span.start) - left
+                return (end - (span.end - begin)) / SAMPLE_RATE + TIME_PRECISION
+        end -= len(span)
+    return 0.0
 
 
 def _shared(some: Sequence[Span], others: Sequence[Span]) -> Iterator[tuple[int, int]]:

@@ -86,6 +86,7 @@ class WindowDecoder:
         previous: tuple[int, ...] | None = None,
         on_first: OnFirst | None = None,
         *,
+        goes_on_until: tuple[float, float] = (0.0, 0.0),
         splittable: bool = False,
     ) -> DecodedWindow:
         """Tries the temperatures in turn until a text is not doubted; else keeps the best.
@@ -96,11 +97,18 @@ class WindowDecoder:
             previous: text tokens of what was said before; None: the caller's prompt. Where nothing
                 can be made of the window after them, it is tried once without.
             on_first: told the language and the no-speech probability early in the first try.
+            goes_on_until: as `DecodingRequest` has it.
             splittable: whether the caller can split the window rather than see it tried hotter.
         """
         with WindowRecord(window.seconds) as record:
             return await self._try(
-                record, window, language, previous, on_first, splittable=splittable
+                record,
+                window,
+                language,
+                previous,
+                on_first,
+                goes_on_until=goes_on_until,
+                splittable=splittable,
             )
 
     async def _try(
@@ -111,6 +119,7 @@ class WindowDecoder:
         previous: tuple[int, ...] | None,
         on_first: OnFirst | None,
         *,
+        goes_on_until: tuple[float, float],
         splittable: bool,
     ) -> DecodedWindow:
         tries: list[DecodedWindow] = []
@@ -124,6 +133,7 @@ class WindowDecoder:
                 previous=prompt,
                 language=language,
                 task=self._task,
+                goes_on_until=goes_on_until,
                 temperature=temperature,
                 key=key,
                 trace_headers=record.trace_headers,

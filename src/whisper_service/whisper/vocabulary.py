@@ -61,6 +61,10 @@ class Vocabulary:
         """The time that a timestamp token stands for, in seconds of its window."""
         return (token - self.timestamp_begin) * TIME_PRECISION
 
+    def timestamp(self, seconds: float) -> int:
+        """The timestamp token nearest to a time of a window."""
+        return min(self.timestamp_begin + round(seconds / TIME_PRECISION), self.size - 1)
+
     def task_token(self, task: Task) -> int:
         return self.tasks[task]
 

@@ -25,6 +25,8 @@ def state_of(vocabulary: Vocabulary, rows: list[Row]) -> BatchState:
         last=torch.tensor([text[-1] if text else NO_TOKEN for text in texts]),
         before_last=torch.tensor([text[-2] if len(text) > 1 else NO_TOKEN for text in texts]),
         latest_timestamp=torch.tensor([max(each, default=NO_TOKEN) for each in timestamps]),
+        earliest_end=torch.tensor([row.closed_end for row in rows]),
+        earliest_open_end=torch.tensor([row.open_end for row in rows]),
     )
 
 

@@ -39,7 +39,14 @@ class Request:
         output = tuple(self.output)
         if self.rules is None:
             return Row(output, ruled=False)
-        return Row(output, self.rules.language, self.rules.task, self.temperature)
+        return Row(
+            output,
+            self.rules.language,
+            self.rules.task,
+            self.temperature,
+            closed_end=self.rules.earliest_end,
+            open_end=self.rules.earliest_open_end,
+        )
 
 
 class Runner(Protocol):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -38,9 +39,10 @@ def some_rows(chance: random.Random, vocabulary: Vocabulary, lengths: list[int])
             task=chance.choice((15, 16)),
             temperature=chance.choice((0.0, 0.2, 1.0)),
             ruled=chance.random() > 0.15,
+            closed_end=chance.choice((NO_TOKEN, 25, 28, vocabulary.size - 1)),
+            open_end=chance.choice((NO_TOKEN, 26, vocabulary.size - 1)),
         )
-        generated = decode_a_while(chance, vocabulary, row, length)
-        rows.append(Row(generated, row.language, row.task, row.temperature, row.ruled))
+        rows.append(replace(row, generated=decode_a_while(chance, vocabulary, row, length)))
     return rows
 
 
@@ -106,6 +108,29 @@ def test_a_forced_language_comes_however_unlikely_it_is() -> None:
     row = Row((), language=13)
     ruled = DecodingRules(vocabulary, "cpu").apply(raw, state_of(vocabulary, [row]))
     assert ruled[0].argmax() == 13
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [
+        pytest.param((22, 1, 24), False, id="a segment closes before the speech does"),
+        pytest.param((22, 1, 26), True, id="a segment closes with the speech"),
+        pytest.param((22, 1, 26, 26), False, id="a segment begins with speech left"),
+        pytest.param((22, 1, 26, 28), True, id="a segment begins where none is left"),
+        pytest.param((22,), True, id="nothing was said yet"),
+        pytest.param((22, 1), True, id="in the midst of a segment"),
+    ],
+)
+def test_a_text_ends_between_two_segments_only_where_speech_does(
+    text: tuple[int, ...], ends: bool
+) -> None:
+    vocabulary = multilingual()
+    row = Row((12, 16, *text), closed_end=26, open_end=28)
+    raw = torch.zeros(1, vocabulary.size)
+    raw[0, vocabulary.end_of_text] = 30
+    ruled = DecodingRules(vocabulary, "cpu").apply(raw, state_of(vocabulary, [row]))
+    assert (ruled[0].argmax() == vocabulary.end_of_text) == ends
+    assert ruled[0].isfinite().any()
 
 
 def test_a_request_without_a_task_transcribes() -> None:

@@ -31,6 +31,8 @@ some_rules = st.builds(
     RuleParameters,
     language=st.sampled_from((NO_TOKEN, 12, 13, 14)),
     task=st.sampled_from((NO_TOKEN, 15, 16)),
+    earliest_end=st.sampled_from((NO_TOKEN, 25, 31)),
+    earliest_open_end=st.sampled_from((NO_TOKEN, 26, 31)),
 )
 LONGEST = 40
 

@@ -10,7 +10,7 @@ from whisper_service.engine.parameters import RuleParameters, vocabulary_config,
 from .whispers_rules import english_only, multilingual
 
 
-@pytest.mark.parametrize("parameters", [RuleParameters(), RuleParameters(language=12, task=16)])
+@pytest.mark.parametrize("parameters", [RuleParameters(), RuleParameters(12, 16, 25, 26)])
 def test_a_requests_rules_come_through_json_unchanged(parameters: RuleParameters) -> None:
     sent = json.loads(json.dumps(parameters.as_extra_args()))
     assert RuleParameters.from_extra_args(sent) == parameters
@@ -22,7 +22,7 @@ def test_a_request_of_somebody_else_has_no_rules(extra: dict[str, str] | None) -
 
 
 def test_a_request_that_says_nothing_forces_nothing() -> None:
-    assert RuleParameters() == RuleParameters(NO_TOKEN, NO_TOKEN)
+    assert RuleParameters() == RuleParameters(NO_TOKEN, NO_TOKEN, NO_TOKEN, NO_TOKEN)
 
 
 @pytest.mark.parametrize("vocabulary", [multilingual(), english_only()])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from whisper_service.whisper.vocabulary import Vocabulary
 
@@ -43,13 +43,19 @@ def english_only() -> Vocabulary:
 
 @dataclass(frozen=True)
 class Row:
-    """A request in the middle of its decoding. Not `ruled`: it is not Whisper's."""
+    """A request in the middle of its decoding. Not `ruled`: it is not Whisper's.
+
+    closed_end, open_end: the least timestamps after which its text may end, one that closes a
+        segment and one that begins it. That rule is this service's own.
+    """
 
     generated: tuple[int, ...]
     language: int = UNSAID
     task: int = 16
     temperature: float = 0.0
     ruled: bool = True
+    closed_end: int = UNSAID
+    open_end: int = UNSAID
 
 
 def read_slowly(vocabulary: Vocabulary, logits: Sequence[float], row: Row) -> dict[int, float]:
@@ -63,6 +69,8 @@ def read_slowly(vocabulary: Vocabulary, logits: Sequence[float], row: Row) -> di
     text = row.generated[2:] if vocabulary.languages else row.generated
     after = list(logits[: vocabulary.size])
     _suppress(vocabulary, after, text)
+    if _must_go_on(vocabulary, text, row):
+        after[vocabulary.end_of_text] = NEVER
     _apply_timestamp_rules(vocabulary, after, text)
     return {token: logit for token, logit in enumerate(after) if logit != NEVER}
 
@@ -73,6 +81,13 @@ def _suppress(vocabulary: Vocabulary, logits: list[float], text: Sequence[int]) 
             logits[token] = NEVER
     for token in vocabulary.suppressed:
         logits[token] = NEVER
+
+
+def _must_go_on(vocabulary: Vocabulary, text: Sequence[int], row: Row) -> bool:
+    if len(text) < 2 or text[-1] < vocabulary.timestamp_begin:
+        return False
+    begins = text[-2] >= vocabulary.timestamp_begin
+    return text[-1] < (row.open_end if begins else row.closed_end)
 
 
 def _apply_timestamp_rules(
@@ -150,7 +165,7 @@ def decode_a_while(
     generated: tuple[int, ...] = ()
     for _ in range(length):
         logits = some_logits(chance, vocabulary.size, vocabulary)
-        allowed = read_slowly(vocabulary, logits, Row(generated, row.language, row.task))
+        allowed = read_slowly(vocabulary, logits, replace(row, generated=generated))
         token = chance.choice(sorted(allowed))
         if token == vocabulary.end_of_text:
             break

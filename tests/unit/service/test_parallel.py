@@ -247,13 +247,17 @@ class TestBelievedTail:
         [
             pytest.param(" a", [speech(24, 30)], id="too little for its speech"),
             pytest.param(" a" * 70, [speech(24, 28)], id="too much for its speech"),
-            pytest.param(" a" * 8, [speech(24, 27.5), speech(28, 30)], id="with a pause in it"),
+            pytest.param(" a" * 4, [speech(24, 27), speech(28, 30)], id="too little for a pause"),
             pytest.param(" a" * 8, [], id="and nobody knows where speech is"),
         ],
     )
     async def test_that_may_not_be_all_is_done_again(self, text: str, voiced: list[Span]) -> None:
         asked = await self.requests(said(0, " hello", 26, 26, text), *voiced)
         assert [start_of(request) for request in asked] == [0, 26]
+
+    async def test_that_says_much_is_believed_in_spite_of_a_pause(self) -> None:
+        first = said(0, " hello", 26, 26, " a" * 8)
+        assert len(await self.requests(first, speech(24, 27), speech(28, 30))) == 1
 
     async def test_after_speech_that_was_passed_over_is_done_again(self) -> None:
         first = said(0, " hello", 25, 26, " a b c d e")
@@ -296,6 +300,30 @@ class TestEarlyEnd:
         pieces = await transcription(engine).run(windows_at(0), EN, [speech(0, 3), speech(9, 12)])
         assert texts(pieces) == [" hello", " w4"]
         assert [start_of(request) for request in engine.asked] == [0, 4]
+
+    @pytest.mark.parametrize(
+        ("voiced", "until"),
+        [
+            pytest.param([(0, 3), (9, 12)], (11.02, 11.82), id="in the last stretch"),
+            pytest.param([(0, 3), (9, 11), (11.5, 11.9)], (10.42, 11.72), id="over a pause"),
+            pytest.param([(1, 1.8)], (0, 1.62), id="less than a second of it"),
+            pytest.param([(40, 50)], (0, 0), id="none in this window"),
+            pytest.param([], (0, 0), id="nobody knows"),
+        ],
+    )
+    async def test_the_engine_is_told_until_when_somebody_speaks(
+        self, voiced: list[tuple[float, float]], until: tuple[float, float]
+    ) -> None:
+        engine = ScriptedEngine(closed)
+        window = window_at((0, 12), (60, 64))
+        await transcription(engine).run([window], EN, [speech(*each) for each in voiced])
+        assert engine.asked[0].goes_on_until == pytest.approx(until)
+
+    async def test_a_time_of_the_window_leaves_out_what_is_cut_out_of_it(self) -> None:
+        engine = ScriptedEngine(closed)
+        window = window_at((0, 12), (60, 64))
+        await transcription(engine).run([window], EN, [speech(9, 12), speech(61, 61.5)])
+        assert engine.asked[0].goes_on_until == pytest.approx((11.52, 13.32))
 
     async def test_silence_after_the_last_time_is_not(self) -> None:
         engine = ScriptedEngine(self.answer)
