@@ -18,7 +18,7 @@ _NEW_TOKENS = 224
 
 
 class BareEngine:
-    """The service's engine arguments, without its logits processor and worker extension."""
+    """The service's engine arguments, without what it adds to vLLM: rules, extension, scheduler."""
 
     def __init__(
         self, engine: WhisperEngine, prompt: list[int], end: int, tokenizer: TextTokenizer
@@ -36,7 +36,12 @@ class BareEngine:
         profile = choose(settings.profile, detect_device())
         model = resolve_model(settings.model or profile.default_model, settings.cache_dir)
         checkpoint = read_checkpoint(model)
-        overrides = {"logits_processors": [], "worker_extension_cls": "", **options}
+        overrides = {
+            "logits_processors": [],
+            "worker_extension_cls": "",
+            "scheduler_cls": None,
+            **options,
+        }
         profile = with_kv_cache(profile, checkpoint.kv_values, overrides)
         vocabulary = checkpoint.vocabulary
         engine = WhisperEngine(model, vocabulary, profile, overrides=overrides)

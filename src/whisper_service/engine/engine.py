@@ -44,6 +44,7 @@ from whisper_service.whisper.vocabulary import Vocabulary
 logger = logging.getLogger(__name__)
 
 _RULES = "whisper_service.engine.logits_processor_{}:WhisperLogitsProcessor"
+_SCHEDULER = "whisper_service.engine.final_outputs.FinalOutputScheduler"
 _EXTENSION = "whisper_service.engine.worker_extension.WhisperWorkerExtension"
 # A loop is over when a pattern of at most 24 tokens has come eight times in a row.
 _LOOP_PATTERN, _LOOP_COUNT = 24, 8
@@ -184,10 +185,13 @@ class WhisperEngine:
         """The arguments of `AsyncEngineArgs`, the operator's overrides applied."""
         runner = "v1" if self._profile.name == "cpu" or _forces_v1_runner() else "v2"
         one = is_one_process(self._profile, self._overrides)
+        # Only a CPU's steps are scheduled one after the other, as this scheduler does.
+        scheduler = {"scheduler_cls": _SCHEDULER} if self._profile.name == "cpu" else {}
         return {
             "model": self._model,
             **self._profile.engine_args,
             **({"distributed_executor_backend": IN_PROCESS} if one else {}),
+            **scheduler,
             "logits_processors": [_RULES.format(runner)],
             "worker_extension_cls": _EXTENSION,
             "additional_config": vocabulary_config(self._vocabulary),

@@ -11,6 +11,7 @@ _MODULES = (
     "vllm.v1.engine.core",
     "vllm.v1.worker.cpu_worker",
     "vllm.model_executor.models.whisper",
+    "whisper_service.engine.final_outputs",
     "whisper_service.engine.in_process",
     "whisper_service.engine.logits_processor_v1",
     "whisper_service.engine.worker_extension",
