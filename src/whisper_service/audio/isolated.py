@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import mmap
 import os
 import shutil
 import socket
@@ -22,9 +21,8 @@ from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import BinaryIO
 
-import numpy as np
-
 from whisper_service.audio import decoding_process
+from whisper_service.audio.arriving import ArrivingSamples
 from whisper_service.audio.decode import DecodeLimits, took_too_long, was_cancelled
 from whisper_service.audio.decoding_process import (
     DONE,
@@ -35,7 +33,7 @@ from whisper_service.audio.decoding_process import (
     SAMPLES,
     order_of,
 )
-from whisper_service.domain import SAMPLE_RATE, Samples
+from whisper_service.domain import Samples
 from whisper_service.errors import Fault, ServiceError
 from whisper_service.metrics import DECODERS_ENDED
 
@@ -49,7 +47,6 @@ _LOOK_SECONDS = 0.1  # between two looks at whether the request was cancelled
 _COPIED_BYTES = 1024 * 1024  # an upload up to this size may be in memory: it is copied
 _DYING_SECONDS = 0.1  # until a process whose socket is closed has an exit code
 _SAMPLE_BYTES = 4
-_MAP_NORESERVE = 0x4000  # linux/mman.h; `mmap` has it from Python 3.13 on
 
 # The parent's API keys are nobody else's business.
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
@@ -92,19 +89,24 @@ class IsolatedDecoder:
         upload: BinaryIO,
         limits: DecodeLimits,
         cancelled: Callable[[], bool] = lambda: False,
+        arriving: ArrivingSamples | None = None,
     ) -> Samples:
         """The audio of `upload`: float32[n], 16 kHz mono, in [-1, 1].
 
         Blocking, also for as long as all processes are busy. `upload` is read from its beginning.
+        Whoever has `arriving`, with room for `limits.max_seconds`, sees the samples come. It ends
+        with this call, whatever becomes of it.
 
         Raises:
             ServiceError: as `decode.decode_pieces`; UNREADABLE_AUDIO also where the process broke,
                 TIMED_OUT also where it had to be killed; NOT_READY where there is none.
         """
+        samples = arriving or ArrivingSamples(limits.max_seconds)
         worker = self._idle.get()
         try:
-            return worker.decode(upload, limits, cancelled)
+            return worker.decode(upload, limits, cancelled, samples)
         finally:
+            samples.end()
             worker.renew()
             self._idle.put(worker)
 
@@ -176,13 +178,17 @@ class _Worker:
             raise _no_process() from error
 
     def decode(
-        self, upload: BinaryIO, limits: DecodeLimits, cancelled: Callable[[], bool]
+        self,
+        upload: BinaryIO,
+        limits: DecodeLimits,
+        cancelled: Callable[[], bool],
+        samples: ArrivingSamples,
     ) -> Samples:
         self.start()
         self.wait_until_ready()
         self._files += 1
         try:
-            answer = self._ask(upload, limits, lambda: self._closed or cancelled())
+            answer = self._ask(upload, limits, lambda: self._closed or cancelled(), samples)
         except _BrokenError:
             if self._closed:
                 self._end("cancelled")
@@ -237,11 +243,14 @@ class _Worker:
             )
 
     def _ask(
-        self, upload: BinaryIO, limits: DecodeLimits, cancelled: Callable[[], bool]
+        self,
+        upload: BinaryIO,
+        limits: DecodeLimits,
+        cancelled: Callable[[], bool],
+        samples: ArrivingSamples,
     ) -> Samples | ServiceError:
         """What the process makes of the upload. After an error it cannot be asked again."""
         deadline = time.monotonic() + limits.timeout_seconds + _GRACE_SECONDS
-        samples = _ArrivingSamples(limits.max_seconds)
         try:
             with _descriptor(upload) as file:
                 socket.send_fds(self._connection, [order_of(limits)], [file])
@@ -249,10 +258,13 @@ class _Worker:
             raise _BrokenError from None
         while True:
             kind, payload = self._next(deadline, cancelled)
-            if kind == SAMPLES:
-                samples.add(payload)
-            elif kind == DONE:
-                return samples.complete()
+            if kind in (SAMPLES, DONE):
+                try:
+                    if kind == DONE:
+                        return samples.complete()
+                    samples.add(payload)
+                except ValueError:
+                    raise _BrokenError from None
             elif kind == REFUSED:
                 return _refusal(payload)
             elif kind == LOG:
@@ -277,36 +289,6 @@ class _Worker:
                 raise _BrokenError
             packet = memoryview(self._buffer)[:size]
             return bytes(packet[:1]), packet[1:]
-
-
-class _ArrivingSamples:
-    """Samples of a number that is not known before, in one place from the beginning.
-
-    There is address space for as many as are allowed, and memory for those that came. It is in
-    huge pages where the system has them: 920 MB of small ones, four hours of audio, take 57 ms to
-    give back, in which no other thread runs; of huge ones 2.5 ms (measured).
-    """
-
-    def __init__(self, max_seconds: float) -> None:
-        size = max(int(max_seconds * SAMPLE_RATE), 1) * _SAMPLE_BYTES
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
-        self._memory = mmap.mmap(-1, size, flags)
-        with suppress(OSError):  # a kernel without huge pages
-            self._memory.madvise(mmap.MADV_HUGEPAGE)
-        self._size = 0
-
-    def add(self, payload: memoryview) -> None:
-        end = self._size + len(payload)
-        if end > len(self._memory):
-            raise _BrokenError
-        self._memory[self._size : end] = payload
-        self._size = end
-
-    def complete(self) -> Samples:
-        if not self._size or self._size % _SAMPLE_BYTES:
-            raise _BrokenError
-        self._memory.resize(self._size)
-        return np.frombuffer(self._memory, np.float32)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import count
 from threading import Lock
 
 import numpy as np
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from whisper_service.audio.silero import CONTEXT_SAMPLES, SileroNetwork, State
 from whisper_service.domain import SAMPLE_RATE, Samples, Span, SpeechOptions
 from whisper_service.errors import Fault, ServiceError
+
+Read = Callable[[int, int], Samples]
 
 FRAME_SAMPLES = 512  # one probability for every 32 ms; what the 16 kHz model was trained on
 MIN_SPEECH_MS = 100  # a shorter sound is a click, a cough or a key, not a word
@@ -54,17 +57,30 @@ class SpeechDetector:
         Raises:
             ServiceError: TIMED_OUT, when cancelled.
         """
-        frames = -(-len(samples) // FRAME_SAMPLES)
-        probabilities = np.empty(frames, np.float32)
+        return self.hear(lambda first, last: samples[first:last], cancelled)
+
+    def hear(self, read: Read, cancelled: Callable[[], bool]) -> NDArray[np.float32]:
+        """As `speech_probabilities`, of a recording that may still be arriving.
+
+        Args:
+            read: gives samples [first, last), fewer only where the recording ends; may block.
+            cancelled: as there.
+        """
+        parts: list[NDArray[np.float32]] = [np.empty(0, np.float32)]
         state: State = None
         self.load()
-        for first in range(0, frames, _FRAMES_PER_CALL):
+        for number in count():
             if cancelled():
                 raise ServiceError(Fault.TIMED_OUT, "The request was cancelled.")
-            last = min(first + _FRAMES_PER_CALL, frames)
-            part, state = self._network(_framed(samples, first, last), state)
-            probabilities[first:last] = part
-        return probabilities
+            first = number * _FRAMES_PER_CALL * FRAME_SAMPLES
+            context = min(CONTEXT_SAMPLES, first)  # nothing precedes the first frame
+            stretch = read(first - context, first + _FRAMES_PER_CALL * FRAME_SAMPLES)
+            if len(stretch) > context:
+                part, state = self._network(_framed(stretch, context), state)
+                parts.append(part)
+            if len(stretch) < context + _FRAMES_PER_CALL * FRAME_SAMPLES:
+                break
+        return np.concatenate(parts)
 
     def find_speech(
         self,
@@ -187,13 +203,15 @@ def _samples(milliseconds: int) -> int:
     return milliseconds * SAMPLE_RATE // 1000
 
 
-def _framed(samples: Samples, first: int, last: int) -> NDArray[np.float32]:
-    """Frames [first, last), each with the end of the one before: float32[last - first, 576]."""
-    start = first * FRAME_SAMPLES - CONTEXT_SAMPLES
-    stop = last * FRAME_SAMPLES
-    stretch = np.zeros(stop - start, np.float32)
-    known = samples[max(start, 0) : stop]
-    offset = max(-start, 0)  # nothing precedes the first frame
-    stretch[offset : offset + len(known)] = known
-    windows = np.lib.stride_tricks.sliding_window_view(stretch, CONTEXT_SAMPLES + FRAME_SAMPLES)
-    return np.ascontiguousarray(windows[::FRAME_SAMPLES])
+def _framed(stretch: Samples, context: int) -> NDArray[np.float32]:
+    """The stretch's frames, each with the end of the one before: float32[frames, 576].
+
+    The first `context` samples are the end of the frame before the stretch; what is missing of it
+    and of the last frame is silence.
+    """
+    frames = -(-(len(stretch) - context) // FRAME_SAMPLES)
+    filled = np.zeros(CONTEXT_SAMPLES + frames * FRAME_SAMPLES, np.float32)
+    begin = CONTEXT_SAMPLES - context
+    filled[begin : begin + len(stretch)] = stretch
+    windows = np.lib.stride_tricks.sliding_window_view(filled, CONTEXT_SAMPLES + FRAME_SAMPLES)
+    return windows[::FRAME_SAMPLES].copy()

@@ -1,4 +1,4 @@
-"""From an upload to windows of speech: decoded in another process, heard in a worker thread."""
+"""From an upload to windows of speech: decoded in another process, heard while it is."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from whisper_service.audio.arriving import ArrivingSamples
 from whisper_service.audio.decode import DecodeLimits
 from whisper_service.audio.isolated import IsolatedDecoder
 from whisper_service.audio.speech import SpeechDetector, spans_of_speech
@@ -48,6 +49,7 @@ class RecordingReader:
         self._detector = SpeechDetector()
         self._decoder = IsolatedDecoder(workers)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+        self._ears = ThreadPoolExecutor(workers, thread_name_prefix="hear")
 
     async def start(self) -> None:
         """Has the decoding processes and the network ready, else each is so once it is needed."""
@@ -80,13 +82,17 @@ class RecordingReader:
     def _read(
         self, upload: BinaryIO, speech: SpeechOptions | None, cancelled: Callable[[], bool]
     ) -> Recording:
+        arriving = ArrivingSamples(self._limits.max_seconds)
+        hearing = None
+        if speech is not None:
+            hearing = self._ears.submit(self._detector.hear, arriving.read, cancelled)
         with stage(Stage.DECODE):
-            samples = self._decoder.decode(upload, self._limits, cancelled)
+            samples = self._decoder.decode(upload, self._limits, cancelled, arriving)
         duration = len(samples) / SAMPLE_RATE
-        if speech is None:
+        if speech is None or hearing is None:
             return Recording(duration, tuple(split_quietly(samples)))
         with stage(Stage.VAD):
-            probabilities = self._detector.speech_probabilities(samples, cancelled)
+            probabilities = hearing.result()
         padded = spans_of_speech(probabilities, len(samples), speech)
         bare = replace(speech, prefix_padding_ms=0)
         voiced = spans_of_speech(probabilities, len(samples), bare)
@@ -96,3 +102,4 @@ class RecordingReader:
         """Ends what is being read, and the decoding processes."""
         self._decoder.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._ears.shutdown(wait=False, cancel_futures=True)

@@ -32,10 +32,19 @@ def reader() -> Iterator[RecordingReader]:
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
-    """Puts something in place of the decoder."""
+    """Puts something in place of the decoder; what it returns has arrived by then."""
 
     def put(decode: Any) -> None:
-        monkeypatch.setattr(IsolatedDecoder, "decode", staticmethod(decode))
+        def arrive(*arguments: Any) -> Samples:
+            *others, arriving = arguments
+            try:
+                samples: Samples = decode(*others)
+                arriving.add(memoryview(samples).cast("B"))
+                return samples
+            finally:
+                arriving.end()
+
+        monkeypatch.setattr(IsolatedDecoder, "decode", staticmethod(arrive))
 
     return put
 
