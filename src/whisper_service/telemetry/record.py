@@ -19,7 +19,7 @@ class Stage(StrEnum):
     RECEIVE = "receive"  # its body arrives
     DECODE_QUEUE = "decode_queue"  # it waits for a decoder
     DECODE = "decode"  # the upload becomes samples
-    VAD = "vad"  # and the samples spans of speech
+    VAD = "vad"  # and what was not heard meanwhile is searched for speech
     QUEUE = "queue"  # it waits for its first place in the engine
     GENERATE = "generate"  # from there to the last window's text, later waits included
     ALIGN = "align"  # words are given their times, while others are still generated
