@@ -3,7 +3,7 @@
 A request's first generated tokens are the language and the task (none in an English-only model);
 then text and timestamps follow under the rules of openai/whisper, decoding.py
 (SuppressBlank, SuppressTokens, ApplyTimestampRules). One rule is added: a text may not end between
-two segments while it is known that there is more speech.
+two segments while it is known that there is more speech, unless the model is sure.
 
 The engine returns log-probabilities of the *processed* logits. Some numbers that are needed are
 none of these: the raw no-speech probability, and at a temperature above 0 the log-probability
@@ -26,6 +26,9 @@ from whisper_service.whisper.vocabulary import Vocabulary
 CARRIER_SHIFT = 100.0  # e**-100 of probability is none in float32
 _NEVER = float("-inf")
 NO_TOKEN = -1
+# Log-odds of the end against another segment, 4 to 1, from which on it is believed whatever the
+# voice activity detection says: measured, it is a crowd's voices then, not a sentence.
+_SURE = 1.386
 
 
 @dataclass(frozen=True)
@@ -172,11 +175,6 @@ class DecodingRules:
         after_one = state.last >= text_end
         after_two = after_one & ((state.before_last >= text_end) | (state.before_last == NO_TOKEN))
         closing = after_one & ~after_two  # text, timestamp: now a timestamp or the end
-        # The reference may end here and hear the rest in its next window. There may be none.
-        goes_on = after_one & (state.before_last != NO_TOKEN)
-        goes_on &= state.latest_timestamp < torch.where(
-            closing, state.earliest_end, state.earliest_open_end
-        )
         # They never decrease, and a segment is never of zero length.
         lowest = state.latest_timestamp + torch.where(closing, 0, 1)
         highest = torch.where(
@@ -188,8 +186,17 @@ class DecodingRules:
         timestamps.masked_fill_(forbidden, _NEVER)
 
         # When timestamps together are likelier than any word, it is time for a timestamp.
-        likeliest = torch.where(closing, logits[:, words_end], text.amax(dim=-1))
-        only_timestamps = at_begin | (torch.logsumexp(timestamps, dim=-1) > likeliest)
+        any_timestamp = torch.logsumexp(timestamps, dim=-1)
+        end = logits[:, words_end]
+        likeliest = torch.where(closing, end, text.amax(dim=-1))
+        only_timestamps = at_begin | (any_timestamp > likeliest)
+        # The reference may end between two segments, and hear the rest in its next window. There
+        # may be none.
+        goes_on = after_one & (state.before_last != NO_TOKEN)
+        goes_on &= state.latest_timestamp < torch.where(
+            closing, state.earliest_end, state.earliest_open_end
+        )
+        goes_on &= ~closing | (end - any_timestamp < _SURE)
         # Added, not masked: a mask over whole rows takes PyTorch ten times as long on a CPU.
         no_words = torch.where(only_timestamps | closing, _NEVER, 0.0)
         text[:, :words_end].add_(no_words[:, None])

@@ -126,11 +126,20 @@ def test_a_text_ends_between_two_segments_only_where_speech_does(
 ) -> None:
     vocabulary = multilingual()
     row = Row((12, 16, *text), closed_end=26, open_end=28)
-    raw = torch.zeros(1, vocabulary.size)
-    raw[0, vocabulary.end_of_text] = 30
+    raw = torch.full((1, vocabulary.size), -9.0)
+    raw[0, [vocabulary.end_of_text, 28]] = torch.tensor([1.3, 0.0])
     ruled = DecodingRules(vocabulary, "cpu").apply(raw, state_of(vocabulary, [row]))
     assert (ruled[0].argmax() == vocabulary.end_of_text) == ends
     assert ruled[0].isfinite().any()
+
+
+def test_an_end_that_the_model_is_sure_of_is_believed() -> None:
+    vocabulary = multilingual()
+    row = Row((12, 16, 22, 1, 24), closed_end=26)
+    raw = torch.full((1, vocabulary.size), -9.0)
+    raw[0, [vocabulary.end_of_text, 28]] = torch.tensor([1.5, 0.0])
+    ruled = DecodingRules(vocabulary, "cpu").apply(raw, state_of(vocabulary, [row]))
+    assert ruled[0].argmax() == vocabulary.end_of_text
 
 
 def test_a_request_without_a_task_transcribes() -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from whisper_service.whisper.vocabulary import Vocabulary
 
 NEVER = -math.inf
+SURE = 1.386  # the natural logarithm of 4, nearly
 UNSAID = -1  # in place of a language: whichever the model hears; of a task: to transcribe
 
 
@@ -69,7 +70,7 @@ def read_slowly(vocabulary: Vocabulary, logits: Sequence[float], row: Row) -> di
     text = row.generated[2:] if vocabulary.languages else row.generated
     after = list(logits[: vocabulary.size])
     _suppress(vocabulary, after, text)
-    if _must_go_on(vocabulary, text, row):
+    if _must_go_on(vocabulary, after, text, row):
         after[vocabulary.end_of_text] = NEVER
     _apply_timestamp_rules(vocabulary, after, text)
     return {token: logit for token, logit in enumerate(after) if logit != NEVER}
@@ -83,11 +84,22 @@ def _suppress(vocabulary: Vocabulary, logits: list[float], text: Sequence[int]) 
         logits[token] = NEVER
 
 
-def _must_go_on(vocabulary: Vocabulary, text: Sequence[int], row: Row) -> bool:
+def _must_go_on(
+    vocabulary: Vocabulary, logits: Sequence[float], text: Sequence[int], row: Row
+) -> bool:
     if len(text) < 2 or text[-1] < vocabulary.timestamp_begin:
         return False
-    begins = text[-2] >= vocabulary.timestamp_begin
-    return text[-1] < (row.open_end if begins else row.closed_end)
+    if text[-2] >= vocabulary.timestamp_begin:
+        return text[-1] < row.open_end
+    is_sure = _log_odds_of_the_end(vocabulary, logits, text) >= SURE
+    return text[-1] < row.closed_end and not is_sure
+
+
+def _log_odds_of_the_end(
+    vocabulary: Vocabulary, logits: Sequence[float], text: Sequence[int]
+) -> float:
+    others = log_sum_exp(read_timestamps(vocabulary, logits, text))
+    return logits[vocabulary.end_of_text] - others
 
 
 def _apply_timestamp_rules(
@@ -129,6 +141,8 @@ def is_close_call(vocabulary: Vocabulary, logits: Sequence[float], row: Row) -> 
     text = row.generated[vocabulary.prefix_length :]
     _suppress(vocabulary, masked, text)
     together = log_sum_exp(read_timestamps(vocabulary, masked, text))
+    if abs(masked[vocabulary.end_of_text] - together - SURE) < 1e-4:
+        return True
     return any(0 < abs(together - logit) < 1e-4 for logit in masked[: vocabulary.timestamp_begin])
 
 
