@@ -22,8 +22,9 @@ from whisper_service.whisper.word_times import (
 )
 from whisper_service.whisper.words import APPENDED, PREPENDED, TokenizedWord
 
-# The same examples each time: near ties of other kinds remain, one in some thousands.
-some = settings(max_examples=100, deadline=None, derandomize=True)
+some = settings(max_examples=100, deadline=None)
+# Near ties of other kinds than `is_close_call` knows remain, one in some thousands.
+the_same = settings(max_examples=100, deadline=None, derandomize=True)
 steps = st.integers(0, 120)  # of 0.02 s
 texts = st.sampled_from([" hello", " you", " I", ".", ",", "?", "-like"])
 spoken_words = st.lists(st.tuples(texts, st.integers(1, 3), steps), min_size=1, max_size=6)
@@ -86,7 +87,7 @@ def by_the_reference(
     return subsegments
 
 
-@some
+@the_same
 @given(spoken=st.lists(spoken_words, min_size=1, max_size=3), data=st.data())
 def test_times_are_corrected_as_the_reference_corrects_them(
     spoken: list[list[tuple[str, int, int]]], data: st.DataObject
@@ -98,10 +99,11 @@ def test_times_are_corrected_as_the_reference_corrects_them(
                                      max_size=len(spoken) + 1)))  # fmt: skip
     segments = [TimedTokens(a / 50, b / 50, ()) for a, b in pairwise(cuts)]
     timed = time_words(segments, [text_of(words) for words in spoken], boundaries_of(spoken))
+    close = is_close_call(spoken)
     for ours, theirs in zip(timed, by_the_reference(segments, spoken), strict=True):
         assert ours.words is not None
         assert [word.text for word in ours.words] == [word["word"] for word in theirs["words"]]
-        if is_close_call(spoken):
+        if close:
             continue
         for word, expected in zip(ours.words, theirs["words"], strict=True):
             assert word.start == pytest.approx(expected["start"], abs=0.011)
