@@ -30,6 +30,10 @@ class WhisperLogitsProcessor(LogitsProcessor):  # type: ignore[misc]  # vLLM is 
         self._rules = DecodingRules(self._vocabulary, req_states.device)
         self._states = req_states
         self._slots: dict[int, tuple[RuleParameters, float]] = {}
+        # On the device too, written once a request: a copy in every step would wait for it.
+        self._ends = torch.full(
+            (req_states.max_num_reqs, 2), NO_TOKEN, dtype=torch.int64, device=req_states.device
+        )
 
     def add_request(self, req_idx: int, sampling_params: SamplingParams) -> bool:
         rules = RuleParameters.from_extra_args(sampling_params.extra_args)
@@ -37,6 +41,7 @@ class WhisperLogitsProcessor(LogitsProcessor):  # type: ignore[misc]  # vLLM is 
             self._slots.pop(req_idx, None)
             return False
         self._slots[req_idx] = (rules, sampling_params.temperature)
+        self._ends[req_idx] = torch.tensor([rules.earliest_end, rules.earliest_open_end])
         return True
 
     def apply(self, logits: Tensor, ctx: LogitsContext) -> Tensor:
@@ -48,6 +53,7 @@ class WhisperLogitsProcessor(LogitsProcessor):  # type: ignore[misc]  # vLLM is 
         total = ctx.seq_lens_upper_bound_np[: len(slots)]
         position = (total - prompt).astype(np.int64).tolist()
         last, before_last, latest_timestamp = self._history(ctx.expanded_idx_mapping)
+        earliest_end, earliest_open_end = self._ends[ctx.expanded_idx_mapping.long()].unbind(dim=-1)
         state = BatchState(
             position=position,
             language=[one[0].language if one else NO_TOKEN for one in known],
@@ -57,13 +63,8 @@ class WhisperLogitsProcessor(LogitsProcessor):  # type: ignore[misc]  # vLLM is 
             last=last,
             before_last=before_last,
             latest_timestamp=latest_timestamp,
-            earliest_end=torch.tensor(
-                [one[0].earliest_end if one else NO_TOKEN for one in known], device=last.device
-            ),
-            earliest_open_end=torch.tensor(
-                [one[0].earliest_open_end if one else NO_TOKEN for one in known],
-                device=last.device,
-            ),
+            earliest_end=earliest_end,
+            earliest_open_end=earliest_open_end,
         )
         return self._rules.apply(logits, state)
 
