@@ -13,9 +13,6 @@ from whisper_service.whisper.segments import TimedTokens
 from whisper_service.whisper.word_times import (
     SHORTEST_WORD,
     SpokenText,
-    _clip_sentence_ends,
-    _merged,
-    _spread,
     estimate_words,
     in_order,
     time_words,
@@ -23,8 +20,6 @@ from whisper_service.whisper.word_times import (
 from whisper_service.whisper.words import APPENDED, PREPENDED, TokenizedWord
 
 some = settings(max_examples=100, deadline=None)
-# Near ties of other kinds than `is_close_call` knows remain, one in some thousands.
-the_same = settings(max_examples=100, deadline=None, derandomize=True)
 steps = st.integers(0, 120)  # of 0.02 s
 texts = st.sampled_from([" hello", " you", " I", ".", ",", "?", "-like"])
 spoken_words = st.lists(st.tuples(texts, st.integers(1, 3), steps), min_size=1, max_size=6)
@@ -45,24 +40,8 @@ def boundaries_of(segments: list[list[tuple[str, int, int]]]) -> list[float]:
     return [*times, now / 50]
 
 
-def is_close_call(spoken: list[list[tuple[str, int, int]]]) -> bool:
-    """Whether a word after a pause is just as long as it may be.
-
-    One beside a full stop was made so. On which side of the limit it is then is a matter of the
-    last bit, in the reference's sums as in ours.
-    """
-    timings = [
-        list(each) for each in _spread([text_of(words) for words in spoken], boundaries_of(spoken))
-    ]
-    longest = 2 * _clip_sentence_ends([word for words in timings for word in words])
-    beginnings = [_merged(words)[:2] for words in timings]
-    lengths = [word.seconds for words in beginnings for word in words]
-    together = [(words[-1].end - words[0].start) / 2 for words in beginnings]
-    return any(abs(length - longest) < 1e-9 for length in [*lengths, *together])
-
-
 def by_the_reference(
-    segments: list[TimedTokens], spoken: list[list[tuple[str, int, int]]]
+    segments: list[TimedTokens], spoken: list[list[tuple[str, int, int]]], unit: float = 0.02
 ) -> list[dict[str, Any]]:
     """What faster-whisper makes of the same alignment."""
     alignment, now, subsegments = [], 0, []
@@ -70,8 +49,8 @@ def by_the_reference(
         count = 0
         for text, tokens, length in words:
             alignment.append(
-                {"word": text, "tokens": [0] * tokens, "start": now / 50,
-                 "end": (now + length) / 50, "probability": 0.5}
+                {"word": text, "tokens": [0] * tokens, "start": now * unit,
+                 "end": (now + length) * unit, "probability": 0.5}
             )  # fmt: skip
             now += length
             count += tokens
@@ -87,7 +66,7 @@ def by_the_reference(
     return subsegments
 
 
-@the_same
+@some
 @given(spoken=st.lists(spoken_words, min_size=1, max_size=3), data=st.data())
 def test_times_are_corrected_as_the_reference_corrects_them(
     spoken: list[list[tuple[str, int, int]]], data: st.DataObject
@@ -99,16 +78,22 @@ def test_times_are_corrected_as_the_reference_corrects_them(
                                      max_size=len(spoken) + 1)))  # fmt: skip
     segments = [TimedTokens(a / 50, b / 50, ()) for a, b in pairwise(cuts)]
     timed = time_words(segments, [text_of(words) for words in spoken], boundaries_of(spoken))
-    close = is_close_call(spoken)
     for ours, theirs in zip(timed, by_the_reference(segments, spoken), strict=True):
         assert ours.words is not None
         assert [word.text for word in ours.words] == [word["word"] for word in theirs["words"]]
-        if close:
-            continue
-        for word, expected in zip(ours.words, theirs["words"], strict=True):
-            assert word.start == pytest.approx(expected["start"], abs=0.011)
-            assert word.end == pytest.approx(expected["end"], abs=0.011)
-        assert ours.start == pytest.approx(theirs["start"], abs=0.011)
+    # A word beside a full stop is made just as long as it may be, and on which side of the limit
+    # it is then is a matter of the last bit. So the reference is also asked a hair beside.
+    units = [0.02 * (1 + hair * 1e-12) for hair in range(-20, 21)]
+    assert any(are_alike(timed, by_the_reference(segments, spoken, unit)) for unit in units)
+
+
+def are_alike(timed: list[TimedTokens], reference: list[dict[str, Any]]) -> bool:
+    pairs = []
+    for ours, theirs in zip(timed, reference, strict=True):
+        pairs.append((ours.start, theirs["start"]))
+        for word, expected in zip(ours.words or (), theirs["words"], strict=True):
+            pairs += [(word.start, expected["start"]), (word.end, expected["end"])]
+    return all(our == pytest.approx(their, abs=0.011) for our, their in pairs)
 
 
 def test_a_words_probability_is_the_mean_of_its_tokens() -> None:
