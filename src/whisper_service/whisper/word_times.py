@@ -49,10 +49,14 @@ def time_words(
     last_speech = 0.0
     for segment, words in zip(segments, timings, strict=True):
         merged = _merged(words)
-        start, end = _fit(segment, merged, last_speech, typical)
-        last_speech = end if merged else last_speech
+        if not merged:
+            timed.append(replace(segment, words=()))
+            continue
+        _clip_after_pause(merged, last_speech, typical)
+        last_speech = _fit(segment, merged, typical)
+        start, end = merged[0].start, merged[-1].end
         spoken = tuple(TimedWord(w.text, w.start, w.end, w.probability) for w in merged)
-        timed.append(replace(segment, start=start, end=end, words=spoken))
+        timed.append(replace(segment, start=start, end=max(start, end), words=spoken))
     return timed
 
 
@@ -140,20 +144,15 @@ def _merged(words: Sequence[_Timing]) -> list[_Timing]:
     return merged
 
 
-def _fit(
-    segment: TimedTokens, words: Sequence[_Timing], last_speech: float, typical: float
-) -> tuple[float, float]:
-    """Fits a segment and its words to each other; returns the segment's new bounds."""
-    if not words:
-        return segment.start, segment.end
+def _fit(segment: TimedTokens, words: Sequence[_Timing], typical: float) -> float:
+    """Fits the outer words to their segment. Returns when its speech ends."""
     first, last = words[0], words[-1]
-    _clip_after_pause(words, last_speech, typical)
-    start, end = first.start, last.end
     if segment.start < first.end and segment.start - _TOO_EARLY > first.start:
-        start = first.start = max(0.0, min(first.end - typical, segment.start))
+        first.start = max(0.0, min(first.end - typical, segment.start))
     if segment.end > last.start and segment.end + _TOO_EARLY < last.end:
-        end = last.end = max(last.start + typical, segment.end)
-    return start, max(start, end)
+        last.end = max(last.start + typical, segment.end)
+        return segment.end
+    return last.end
 
 
 def _clip_after_pause(words: Sequence[_Timing], last_speech: float, typical: float) -> None:
