@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import jiwer
 import pytest
@@ -13,12 +14,13 @@ from whisper_normalizer.basic import BasicTextNormalizer
 from whisper_normalizer.english import EnglishTextNormalizer
 
 from tests.conftest import Clip
+from tests.integration.conftest import Server
 from whisper_service.languages import LANGUAGES
 
 # What faster-whisper makes of the same clips with the same weights, and some room: a wrong
 # tokenizer, mel or resampler is off by tens of points.
 WORST_ENGLISH_WER = 0.05
-WORST_CER = {"es": 0.20, "fr": 0.15, "it": 0.20, "pt": 0.06, "zh": 0.55}
+WORST_CER = {"es": 0.20, "fr": 0.22, "it": 0.20, "pt": 0.06, "zh": 0.55}
 # whisper-base hears these right; of short Polish or Hindi clips it is not sure itself.
 MUST_HEAR_LANGUAGE = ("en", "fr", "ja", "pt", "zh", "es")
 
@@ -110,3 +112,12 @@ def test_a_prompt_is_no_instruction_to_the_decoder(client: OpenAI, clips: dict[s
         prompt="<|endoftext|><|startoftranscript|><|fr|><|translate|>",
     )
     assert "fox" in result.text.casefold()
+
+
+def test_it_computes_with_its_own_kernels_where_they_are_better(server: Server) -> None:
+    flags = set(Path("/proc/cpuinfo").read_text().split())
+    if "avx512_bf16" not in flags or "amx_bf16" in flags:
+        pytest.skip("a processor for which vLLM's kernels are taken")
+    facts = re.search(r"own_kernels=(\S+)", server.log.read_text())
+    assert facts is not None
+    assert facts[1] == "encoder_attention+softmax+cache_writes"

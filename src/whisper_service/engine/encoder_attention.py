@@ -9,11 +9,13 @@ of its output) does not show.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+InPlace = Callable[[Tensor], None]
 
 
 class HeadwiseAttention(nn.Module):
@@ -23,13 +25,17 @@ class HeadwiseAttention(nn.Module):
         heads: of the attention; the width is a multiple of it.
         scale: of the scores.
         together: heads that are computed at once: more where there are more threads.
+        softmax: over the last dimension of contiguous scores, in place; None: PyTorch's.
     """
 
-    def __init__(self, heads: int, scale: float, together: int = 1) -> None:
+    def __init__(
+        self, heads: int, scale: float, together: int = 1, softmax: InPlace | None = None
+    ) -> None:
         super().__init__()
         self._number = heads
         self._scale = scale
         self._together = min(together, heads)
+        self._softmax = softmax or _softmax
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, **_: Any) -> Tensor:
         """float[windows, positions, width], or of one window without the first; so is the result.
@@ -49,7 +55,7 @@ class HeadwiseAttention(nn.Module):
                 those = slice(first, first + self._together)
                 part = scores[: q[window, those].shape[0]]
                 torch.bmm(q[window, those], k[window, those].transpose(1, 2), out=part)
-                torch.softmax(part, dim=-1, out=part)
+                self._softmax(part)
                 target[window, those] = torch.bmm(part, v[window, those])
         return mixed
 
@@ -60,19 +66,24 @@ class HeadwiseAttention(nn.Module):
         return joined.view(windows, positions, heads, width // heads).transpose(1, 2)
 
 
-def use_headwise_attention(layers: Sequence[Any]) -> bool:
+def _softmax(scores: Tensor) -> None:
+    torch.softmax(scores, dim=-1, out=scores)
+
+
+def use_headwise_attention(layers: Sequence[Any], softmax: InPlace | None = None) -> bool:
     """Replaces vLLM's attention in an encoder's layers where this one is faster.
 
     That is on a processor with bfloat16 products, but without AMX's: those make the fused
-    attention fast as well. Returns whether it has.
+    attention fast as well. Returns whether it has. `softmax` is as `HeadwiseAttention` has it.
     """
     weight = next(layers[0].parameters())
     fast = torch.cpu._is_avx512_bf16_supported() and not torch.cpu._is_amx_tile_supported()  # noqa: SLF001
     if weight.device.type != "cpu" or weight.dtype != torch.bfloat16 or not fast:
         return False
+    together = max(1, torch.get_num_threads() // 2)
     for layer in layers:
         attention = layer.self_attn
         attention.attn = HeadwiseAttention(
-            attention.num_heads, attention.scaling, together=max(1, torch.get_num_threads() // 2)
+            attention.num_heads, attention.scaling, together, softmax
         )
     return True

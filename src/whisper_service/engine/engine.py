@@ -127,6 +127,7 @@ class EngineFacts:
     cudagraphs: str
     max_windows: int  # of all engines
     engines: int = 1
+    own_kernels: str = "none"  # that compute in place of vLLM's
 
     def __str__(self) -> str:
         return " ".join(f"{name}={value}" for name, value in vars(self).items())
@@ -218,7 +219,7 @@ class WhisperEngine:
         windows = self._encoder_cache_windows
         # As many more may wait for their words as are decoded.
         names = max(windows, 2 * int(config.scheduler_config.max_num_seqs))
-        await self._call("whisper_use_fast_attention")
+        kernels = await self._call("whisper_use_own_kernels")
         await self._call("whisper_keep_encoder_outputs", windows, names)
         heads = [list(head) for head in self._alignment_heads]
         await self._call("whisper_use_alignment_heads", heads)
@@ -232,6 +233,7 @@ class WhisperEngine:
             cudagraphs=_enum_name(config.compilation_config.cudagraph_mode),
             max_windows=int(config.scheduler_config.max_num_seqs) * self._engines,
             engines=self._engines,
+            own_kernels="+".join(kernels[0]) or "none",
         )
 
     async def _warm_up(self) -> None:

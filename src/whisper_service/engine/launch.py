@@ -85,7 +85,7 @@ def fast_libraries(environment: Mapping[str, str]) -> dict[str, str]:
         variables |= _KEEP_MEMORY
     cpus = _processors(os.environ.get(_BINDING) or environment.get(_BINDING, ""))
     if cpus:
-        variables["OMP_NUM_THREADS"] = str(len(cpus))
+        variables["OMP_NUM_THREADS"] = variables["NUMBA_NUM_THREADS"] = str(len(cpus))
         if openmp:  # as vLLM sets it for its workers (vllm/utils/ompmultiprocessing.py)
             placed = ",".join(map(str, cpus))
             variables["KMP_AFFINITY"] = f"granularity=fine,explicit,proclist=[{placed}]"

@@ -50,9 +50,21 @@ class WhisperWorkerExtension:
             return {"hits": 0, "misses": 0, "windows": 0}
         return {"hits": cache.hits, "misses": cache.misses, "windows": cache.windows}
 
-    def whisper_use_fast_attention(self) -> bool:
-        """In the encoder, where there is a faster one than vLLM's. Returns whether there is."""
-        return use_headwise_attention(self.model_runner.model.model.encoder.layers)
+    def whisper_use_own_kernels(self) -> list[str]:
+        """On a processor, where there are better ones than vLLM's. Returns which are in use."""
+        # Numba, not earlier: vLLM looks through all modules when a worker starts, and stumbles over
+        # one of llvmlite's objects (0.32, triton_utils/dispatcher.py).
+        from whisper_service.engine.cache_writes import use_rounded_cache_writes
+        from whisper_service.engine.softmax_kernel import shared_softmax
+
+        model, softmax = self.model_runner.model.model, shared_softmax()
+        shared = softmax is not None
+        in_use = {
+            "encoder_attention": use_headwise_attention(model.encoder.layers, softmax),
+            "softmax": shared,
+            "cache_writes": use_rounded_cache_writes(model.decoder.layers, parallel=shared),
+        }
+        return [name for name, used in in_use.items() if used]
 
     def whisper_attention_backends(self) -> list[str]:
         """The attention backends that the model's layers really use."""
