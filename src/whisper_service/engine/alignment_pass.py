@@ -128,14 +128,27 @@ class AlignmentPass:
         if index == last:
             return query
         value = _by_head(value, attention.head_dim)
-        return _flat(functional.scaled_dot_product_attention(query, key, value))
+        return _flat(_attend(query, key, value))
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention without a mask. On a processor whole products are faster than PyTorch's fused one
+    (`encoder_attention`).
+    """
+    if query.device.type != "cpu":
+        return functional.scaled_dot_product_attention(query, key, value)
+    # Copied: a product with heads that are slices of rows takes three times as long.
+    scores = query[0] * query.shape[-1] ** -0.5 @ key[0].contiguous().mT
+    return (scores.softmax(dim=-1) @ value[0].contiguous()).unsqueeze(0)
 
 
 def _looks(scores: Tensor) -> Tensor:
     """float32[tokens, frames] from float32[heads, tokens, frames]: summed over the heads."""
     weights = scores.softmax(dim=-1)
-    deviation, mean = torch.std_mean(weights, dim=-2, keepdim=True, correction=0)
-    weights = (weights - mean) / deviation.clamp_min(_FEWEST)
+    weights = weights - weights.mean(dim=-2, keepdim=True)
+    # A square and its mean: on a processor a fifth of the time of PyTorch's standard deviation.
+    deviation = weights.square().mean(dim=-2, keepdim=True).sqrt()
+    weights = weights / deviation.clamp_min(_FEWEST)
     return median_filter(weights).sum(dim=0)
 
 
