@@ -139,7 +139,8 @@ def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         return functional.scaled_dot_product_attention(query, key, value)
     # Copied: a product with heads that are slices of rows takes three times as long.
     scores = query[0] * query.shape[-1] ** -0.5 @ key[0].contiguous().mT
-    return (scores.softmax(dim=-1) @ value[0].contiguous()).unsqueeze(0)
+    attended: Tensor = scores.softmax(dim=-1) @ value[0].contiguous()
+    return attended.unsqueeze(0)
 
 
 def _looks(scores: Tensor) -> Tensor:

@@ -93,6 +93,7 @@ def fast_libraries(environment: Mapping[str, str]) -> dict[str, str]:
                 "5"  # ms that a thread waits for more work before it sleeps
             )
             variables["KMP_TPAUSE"] = "0"
+            variables["KMP_WARNINGS"] = "0"  # Numba calls a function that has a younger name
     return variables
 
 

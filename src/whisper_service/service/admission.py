@@ -124,8 +124,11 @@ class Admission:
 
     def _next_turn(self) -> _Turn | None:
         """The long ones first while they have places, so that short ones do not starve them."""
-        turn = self._large.take(self.memory.has_room) if self._free_for_large > 0 else None
-        return turn or self._small.take(self.memory.has_room)
+        turn = self._large.take(self._has_memory) if self._free_for_large > 0 else None
+        return turn or self._small.take(self._has_memory)
+
+    def _has_memory(self, user: Hashable, _request: Hashable) -> bool:
+        return self.memory.has_room(user)
 
 
 class Permit:

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-def _anyone(_user: Hashable) -> bool:
+def _anyone(_user: Hashable, _request: Hashable) -> bool:
     return True
 
 
@@ -36,17 +36,18 @@ class FairQueue(Generic[T]):
             self._size -= 1
             self._forget_if_empty(user, request)
 
-    def take(self, may: Callable[[Hashable], bool] = _anyone) -> T | None:
-        """The next item of the first user who `may`; None: there is none.
+    def take(self, may: Callable[[Hashable, Hashable], bool] = _anyone) -> T | None:
+        """The next item of the first user and request who `may`; None: there is none.
 
         The user, and within it the request, go to the end of their rows.
         """
-        user = next((user for user in self._users if may(user)), None)
-        if user not in self._users:
+        rows = ((user, request) for user, requests in self._users.items() for request in requests)
+        found = next((row for row in rows if may(*row)), None)
+        if found is None:
             return None
+        user, request = found
         requests = self._users[user]
-        request, items = next(iter(requests.items()))
-        item = items.popleft()
+        item = requests[request].popleft()
         self._size -= 1
         requests.move_to_end(request)
         self._users.move_to_end(user)

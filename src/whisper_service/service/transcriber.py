@@ -39,6 +39,7 @@ from whisper_service.whisper.vocabulary import Vocabulary
 
 # Half a minute of 16 kHz WAV, a minute of MP3: decoded and heard in a tenth of a second.
 _SMALL_BYTES = 1024 * 1024
+_RESERVED_PART = 16  # one place in so many is for requests that have none yet
 _WATCH_SECONDS = 0.5  # between two looks at the engine
 _LAST_WORDS_SECONDS = 1.0  # for the answers to requests whose engine has died
 
@@ -65,7 +66,7 @@ class TranscriptionService:
         self._vocabulary = vocabulary
         self._tokenizer = tokenizer
         self._card = card
-        self._slots = FairSlots(max_windows)
+        self._slots = FairSlots(max_windows, reserved=max_windows // _RESERVED_PART)
         self._language_threshold = language_threshold
         self._assembler = Assembler(vocabulary, tokenizer)
         self._words = WordAligner(engine, vocabulary, tokenizer)

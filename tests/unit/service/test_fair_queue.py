@@ -35,9 +35,19 @@ def test_who_may_not_is_passed_over_and_keeps_the_turn() -> None:
     queue: FairQueue[str] = FairQueue()
     for user in "aab":
         queue.add(user, 0, user)
-    assert queue.take(lambda user: user == "b") == "b"
-    assert queue.take(lambda user: user == "b") is None
+    assert queue.take(lambda user, _: user == "b") == "b"
+    assert queue.take(lambda user, _: user == "b") is None
     assert taken(queue) == ["a", "a"]
+
+
+def test_of_a_user_the_requests_that_may_come_first() -> None:
+    queue: FairQueue[str] = FairQueue()
+    for item in ("a1x", "a2x", "a2y", "b1x"):
+        queue.add(item[0], item[1], item)
+    assert queue.take(lambda _, request: request == "2") == "a2x"
+    assert queue.take(lambda _, request: request == "2") == "a2y"
+    assert queue.take(lambda _, request: request == "2") is None
+    assert taken(queue) == ["b1x", "a1x"]
 
 
 def test_what_is_not_there_can_be_discarded() -> None:

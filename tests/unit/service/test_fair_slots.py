@@ -120,6 +120,52 @@ async def test_a_slot_that_comes_as_its_caller_gives_up_goes_to_the_next() -> No
     assert (slots.running, slots.queued) == (0, 0)
 
 
+async def test_the_last_places_are_for_those_who_have_none() -> None:
+    slots = FairSlots(4, reserved=1)
+    end = asyncio.Event()
+
+    async def window(owner: str) -> None:
+        async with slots.slot(owner):
+            await end.wait()
+
+    long_file = [asyncio.create_task(window("long")) for _ in range(6)]
+    await asyncio.sleep(0)
+    assert (slots.running, slots.queued) == (3, 3)
+    clips = [asyncio.create_task(window(owner)) for owner in ("clip", "another")]
+    await asyncio.sleep(0)
+    assert (slots.running, slots.queued) == (4, 4)  # one clip has begun
+    end.set()
+    await asyncio.gather(*long_file, *clips)
+    assert (slots.running, slots.queued) == (0, 0)
+
+
+async def test_a_place_that_becomes_free_goes_to_one_who_has_none_first() -> None:
+    slots = FairSlots(3, reserved=1)
+    entered: list[str] = []
+
+    async def window(owner: str, end: asyncio.Event) -> None:
+        async with slots.slot(owner):
+            entered.append(owner)
+            await end.wait()
+
+    first, later = asyncio.Event(), asyncio.Event()
+    tasks = [asyncio.create_task(window("clip", first))]
+    tasks += [asyncio.create_task(window("long", later)) for _ in range(4)]
+    await asyncio.sleep(0)
+    assert entered == ["clip", "long"]  # a second one would take the last place
+    tasks.append(asyncio.create_task(window("another", later)))
+    await asyncio.sleep(0)
+    first.set()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert entered == ["clip", "long", "another", "long"][: len(entered)]
+    assert "another" in entered
+    later.set()
+    await asyncio.gather(*tasks)
+    assert entered.count("long") == 4
+    assert (slots.running, slots.queued) == (0, 0)
+
+
 @dataclass(eq=False)
 class Caller:
     task: asyncio.Task[None]
@@ -129,8 +175,9 @@ class Caller:
 class Crowd:
     """Callers who come, leave and give up."""
 
-    def __init__(self, total: int) -> None:
-        self.slots = FairSlots(total)
+    def __init__(self, total: int, reserved: int = 0) -> None:
+        self.slots = FairSlots(total, reserved)
+        self.reserved = reserved
         self.callers: list[Caller] = []
 
     async def _visit(self, owner: int, leaves: asyncio.Event) -> None:
@@ -151,7 +198,9 @@ class Crowd:
     async def settle(self) -> None:
         for _ in range(4):
             await asyncio.sleep(0)
-        assert self.slots.running == min(self.slots.total, self.present)
+        most = min(self.slots.total, self.present)
+        assert most - self.reserved <= self.slots.running <= most
+        assert self.slots.running > 0 or not self.present
         assert self.slots.queued == self.present - self.slots.running
 
     @property
@@ -167,12 +216,12 @@ moves = st.lists(
 
 
 @settings(max_examples=80, deadline=None)
-@given(total=st.integers(1, 3), moves=moves, patience=st.integers(0, 5))
+@given(total=st.integers(1, 4), reserved=st.integers(0, 2), moves=moves, patience=st.integers(0, 5))
 def test_whoever_comes_and_goes_no_slot_is_lost_and_none_is_idle(
-    total: int, moves: list[tuple[str, int]], patience: int
+    total: int, reserved: int, moves: list[tuple[str, int]], patience: int
 ) -> None:
     async def play() -> None:
-        crowd = Crowd(total)
+        crowd = Crowd(total, min(reserved, total - 1))
         for index, (move, number) in enumerate(moves):
             if move == "comes":
                 crowd.comes(number)
