@@ -57,8 +57,10 @@ def from_the_middle_of_a_block(tokens: int) -> Tensor:
     return torch.arange(SIZE // 2, SIZE // 2 + tokens)
 
 
-@pytest.mark.parametrize("parallel", [False, True])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize(
+    ("dtype", "parallel"),
+    [(torch.bfloat16, False), (torch.bfloat16, True), (torch.float32, False)],
+)
 @pytest.mark.parametrize(
     "slots", [in_order, in_blocks_of_any_order, anywhere, from_the_middle_of_a_block]
 )
