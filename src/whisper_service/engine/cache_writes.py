@@ -63,7 +63,8 @@ def use_rounded_cache_writes(layers: Sequence[Any], *, parallel: bool) -> bool:
 def _can(attention: Any) -> bool:
     scales = attention._k_scale_float, attention._v_scale_float  # noqa: SLF001
     is_vec = getattr(attention, "isa", None) == _KERNEL
-    return is_vec and attention.kv_cache_dtype in _KINDS and scales == (1.0, 1.0)
+    is_fp8 = attention.kv_cache_dtype in _KINDS and scales == (1.0, 1.0)
+    return is_vec and is_fp8 and bool(attention.kv_cache.is_contiguous())
 
 
 def _agree(writer: RoundedWriter, impl: Any, attention: Any, like: Tensor) -> bool:

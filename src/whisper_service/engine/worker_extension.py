@@ -59,9 +59,10 @@ class WhisperWorkerExtension:
 
         model, softmax = self.model_runner.model.model, shared_softmax()
         shared = softmax is not None
+        attention = use_headwise_attention(model.encoder.layers, softmax)
         in_use = {
-            "encoder_attention": use_headwise_attention(model.encoder.layers, softmax),
-            "softmax": shared,
+            "encoder_attention": attention,
+            "softmax": attention and shared,
             "cache_writes": use_rounded_cache_writes(model.decoder.layers, parallel=shared),
         }
         return [name for name, used in in_use.items() if used]

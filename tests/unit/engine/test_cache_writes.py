@@ -160,6 +160,7 @@ def test_it_is_used_in_every_layer_whose_cache_is_such_a_one() -> None:
         {"_k_scale_float": 0.5},
         {"dtype": torch.float16},
         {"kv_cache": torch.empty(BLOCKS, HEADS, SIZE, 2 * WIDTH, device="meta")},
+        {"kv_cache": empty().transpose(1, 2)},
     ],
 )
 def test_it_is_not_used_for_other_caches(changes: dict[str, Any]) -> None:
