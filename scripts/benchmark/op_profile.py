@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from whisper_service.engine.encoder_attention import use_headwise_attention
+from whisper_service.engine.encoder_attention import use_own_attention
 
 
 class OperatorProfile:
@@ -16,8 +16,8 @@ class OperatorProfile:
     _began = 0.0
 
     def profile_prepare(self) -> None:
-        """As the service does."""
-        use_headwise_attention(self.model_runner.model.model.encoder.layers)
+        """As the service does, but for the kernels that are none of PyTorch's operators."""
+        use_own_attention(self.model_runner.model.model.encoder.layers, integers=False)
 
     def profile_start(self) -> None:
         from torch.profiler import ProfilerActivity, profile

@@ -120,4 +120,6 @@ def test_it_computes_with_its_own_kernels_where_they_are_better(server: Server) 
         pytest.skip("a processor for which vLLM's kernels are taken")
     facts = re.search(r"own_kernels=(\S+)", server.log.read_text())
     assert facts is not None
-    assert facts[1] == "encoder_attention+softmax+cache_writes"
+    assert facts[1] == (
+        "integer_encoder_attention+integer_cross_attention+rounded_cache_writes+short_decoder"
+    )

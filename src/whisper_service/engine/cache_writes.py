@@ -2,42 +2,35 @@
 
 vLLM's own kernel cuts off what does not fit into the eight bits (0.32, `cpu_attn_reshape_and_cache`
 without AMX): all numbers get smaller, by 4% on average, and are off by twice as much as rounded
-ones. It also takes four times as long.
+ones.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Sequence
 from typing import Any
 
 import numba
-import numpy as np
 import torch
-from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 from torch import Tensor
+
+from whisper_service.engine.number_bits import F32, I8, I32, OPTIONS
 
 logger = logging.getLogger(__name__)
 
 _KINDS = ("fp8", "fp8_e4m3")
 _INTEGERS = {torch.bfloat16: torch.int16, torch.float32: torch.int32}
 _KERNEL = "vec"  # vLLM's name for the layout below; other processors have others
-_FEW_TOKENS = 64  # are written sooner than a second thread is told of them
-_I8, _I32, _F32 = ir.IntType(8), ir.IntType(32), ir.FloatType()
-_OPTIONS = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
-
-Write = Callable[..., None]
 
 
-def use_rounded_cache_writes(layers: Sequence[Any], *, parallel: bool) -> bool:
+def use_rounded_cache_writes(layers: Sequence[Any]) -> bool:
     """Has the decoder's layers write their keys and values so, where their cache is such a one.
 
     Args:
         layers: of vLLM's WhisperDecoder.
-        parallel: whether Numba's threads are PyTorch's (`softmax_kernel.shared_softmax`).
 
     Returns:
         Whether it has.
@@ -51,7 +44,7 @@ def use_rounded_cache_writes(layers: Sequence[Any], *, parallel: bool) -> bool:
         or not all(_can(attention) for attention in attentions)
     ):
         return False
-    writer = RoundedWriter(cache.shape[1], cache.shape[3] // 2, cache.shape[2], parallel=parallel)
+    writer = RoundedWriter(cache.shape[1], cache.shape[3] // 2, cache.shape[2])
     if not _agree(writer, first.impl, first, cache[:2]):
         logger.warning("vLLM's fp8 cache has another layout now: its own kernel writes it")
         return False
@@ -88,12 +81,10 @@ class RoundedWriter:
         heads: of keys and values.
         width: of a head.
         size: positions of a block of the cache.
-        parallel: whether long inputs are shared among Numba's threads.
     """
 
-    def __init__(self, heads: int, width: int, size: int, *, parallel: bool = False) -> None:
-        self._alone = _kernel(heads, width, size, parallel=False)
-        self._shared = _kernel(heads, width, size, parallel=True) if parallel else self._alone
+    def __init__(self, heads: int, width: int, size: int) -> None:
+        self._sizes = heads, width, size
 
     def __call__(
         self, _layer: Any, key: Tensor, value: Tensor, kv_cache: Tensor, slot_mapping: Tensor
@@ -109,13 +100,12 @@ class RoundedWriter:
                 values, a row for each position.
             slot_mapping: int64[tokens], block * size + position of each token; below 0: not kept.
         """
-        tokens = len(slot_mapping)
-        write = self._alone if tokens <= _FEW_TOKENS else self._shared
-        write(
+        _write(
             _flat(key),
             _flat(value),
             key.stride(0),
             slot_mapping.numpy(),
+            self._sizes,
             kv_cache.view(torch.int8).numpy().reshape(-1),
         )
 
@@ -136,73 +126,33 @@ def _e4m3(_: Any, bits: Any) -> Any:
     def build(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         wide = arguments[0]
         if bits == types.int16:
-            wide = builder.shl(builder.zext(wide, _I32), _I32(16))
-        magnitude = builder.bitcast(builder.and_(wide, _I32(0x7FFFFFFF)), _F32)
-        small = builder.bitcast(builder.fmul(magnitude, _F32(2.0**-120)), _I32)
-        odd = builder.and_(builder.lshr(small, _I32(20)), _I32(1))
-        nearest = builder.lshr(builder.add(builder.add(small, _I32((1 << 19) - 1)), odd), _I32(20))
-        largest = _I32(0x7E)
+            wide = builder.shl(builder.zext(wide, I32), I32(16))
+        magnitude = builder.bitcast(builder.and_(wide, I32(0x7FFFFFFF)), F32)
+        small = builder.bitcast(builder.fmul(magnitude, F32(2.0**-120)), I32)
+        odd = builder.and_(builder.lshr(small, I32(20)), I32(1))
+        nearest = builder.lshr(builder.add(builder.add(small, I32((1 << 19) - 1)), odd), I32(20))
+        largest = I32(0x7E)
         is_small = builder.icmp_unsigned("<", nearest, largest)
-        byte = builder.trunc(builder.select(is_small, nearest, largest), _I8)
-        sign = builder.trunc(builder.lshr(wide, _I32(24)), _I8)
-        return builder.or_(byte, builder.and_(sign, _I8(0x80)))
+        byte = builder.trunc(builder.select(is_small, nearest, largest), I8)
+        sign = builder.trunc(builder.lshr(wide, I32(24)), I8)
+        return builder.or_(byte, builder.and_(sign, I8(0x80)))
 
     return types.int8(bits), build
 
 
-@cache
-def _kernel(heads: int, width: int, size: int, *, parallel: bool) -> Write:  # noqa: C901 -- four
-    """Compiled with the sizes as constants; slices, since Numba's do not have to ask for signs."""
-    page = width * size
-
-    @numba.njit(**_OPTIONS)
-    def convert(numbers: Any, target: Any) -> None:
-        for place in range(width):
-            target[place] = _e4m3(numbers[place])
-
-    @numba.njit(**_OPTIONS)
-    def turn(rows: Any, target: Any, count: int) -> None:
-        if count == size:  # known when this is compiled
+@numba.njit(**OPTIONS)
+def _write(keys: Any, values: Any, stride: int, slots: Any, sizes: Any, cache: Any) -> None:
+    heads, width, size = sizes
+    for token in range(len(slots)):
+        if slots[token] < 0:
+            continue
+        block, position = slots[token] // size, slots[token] % size
+        for head in range(heads):
+            # Slices, since Numba asks of each of their places whether it is counted from the end.
+            source = token * stride + head * width
+            key, value = keys[source:], values[source:]
+            first = (block * heads + head) * 2 * size * width
+            column, row = cache[first + position :], cache[first + (size + position) * width :]
             for place in range(width):
-                for position in range(size):
-                    target[place * size + position] = rows[position * width + place]
-        else:
-            for place in range(width):
-                for position in range(count):
-                    target[place * size + position] = rows[position * width + place]
-
-    @numba.njit(**_OPTIONS)
-    def run(slots: Any) -> Any:
-        """Of the first so many, each is the one after the slot before it."""
-        count = 1
-        while count < len(slots) and slots[count] == slots[0] + count:
-            count += 1
-        return count
-
-    @numba.njit(parallel=parallel, **_OPTIONS)
-    def write(keys: Any, values: Any, stride: int, slots: Any, cache: Any) -> None:
-        for part in numba.prange((len(slots) + size - 1) // size):
-            first, end = part * size, min(part * size + size, len(slots))
-            rows = np.empty(page, np.int8)
-            for head in range(heads):
-                for token in range(first, end):
-                    if slots[token] < 0:
-                        continue
-                    block, position = slots[token] // size, slots[token] % size
-                    source = token * stride + head * width
-                    convert(keys[source : source + width], rows[(token - first) * width :])
-                    target = ((block * heads + head) * 2 + 1) * page + position * width
-                    convert(values[source : source + width], cache[target:])
-                token = first
-                while token < end:
-                    if slots[token] < 0:
-                        token += 1
-                        continue
-                    block, position = slots[token] // size, slots[token] % size
-                    count = run(slots[token : min(end, token + size - position)])
-                    target = (block * heads + head) * 2 * page + position
-                    turn(rows[(token - first) * width :], cache[target:], count)
-                    token += count
-
-    kernel: Write = write
-    return kernel
+                column[place * size] = _e4m3(key[place])
+                row[place] = _e4m3(value[place])

@@ -9,13 +9,11 @@ of its output) does not show.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-InPlace = Callable[[Tensor], None]
 
 
 class HeadwiseAttention(nn.Module):
@@ -25,17 +23,13 @@ class HeadwiseAttention(nn.Module):
         heads: of the attention; the width is a multiple of it.
         scale: of the scores.
         together: heads that are computed at once: more where there are more threads.
-        softmax: over the last dimension of contiguous scores, in place; None: PyTorch's.
     """
 
-    def __init__(
-        self, heads: int, scale: float, together: int = 1, softmax: InPlace | None = None
-    ) -> None:
+    def __init__(self, heads: int, scale: float, together: int = 1) -> None:
         super().__init__()
         self._number = heads
         self._scale = scale
         self._together = min(together, heads)
-        self._softmax = softmax or _softmax
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, **_: Any) -> Tensor:
         """float[windows, positions, width], or of one window without the first; so is the result.
@@ -57,7 +51,7 @@ class HeadwiseAttention(nn.Module):
                 those = slice(first, first + self._together)
                 part = scores[: len(queries[those])]
                 torch.bmm(queries[those], keys[those].transpose(1, 2), out=part)
-                self._softmax(part)
+                torch.softmax(part, dim=-1, out=part)
                 target[window, those] = torch.bmm(part, values[those])
         return mixed
 
@@ -68,24 +62,34 @@ class HeadwiseAttention(nn.Module):
         return joined.view(windows, positions, heads, width // heads).transpose(1, 2)
 
 
-def _softmax(scores: Tensor) -> None:
-    torch.softmax(scores, dim=-1, out=scores)
-
-
-def use_headwise_attention(layers: Sequence[Any], softmax: InPlace | None = None) -> bool:
-    """Replaces vLLM's attention in an encoder's layers where this one is faster.
+def use_own_attention(layers: Sequence[Any], *, integers: bool) -> str | None:
+    """Replaces vLLM's attention in an encoder's layers where there is a faster one.
 
     That is on a processor with bfloat16 products, but without AMX's: those make the fused
-    attention fast as well. Returns whether it has. `softmax` is as `HeadwiseAttention` has it.
+    attention fast as well.
+
+    Args:
+        layers: of vLLM's WhisperEncoder.
+        integers: whether kernels by Numba may be used (`kernel_threads`).
+
+    Returns:
+        Which is used, if any.
     """
+    # Numba stays unknown to who only asks whether there is a faster one.
+    from whisper_service.engine.integer_attention import IntegerAttention, can_attend
+
     weight = next(layers[0].parameters())
     fast = torch.cpu._is_avx512_bf16_supported() and not torch.cpu._is_amx_tile_supported()  # noqa: SLF001
     if weight.device.type != "cpu" or weight.dtype != torch.bfloat16 or not fast:
-        return False
+        return None
+    integers = integers and can_attend(layers[0].self_attn.head_dim)
     together = max(1, torch.get_num_threads() // 2)
     for layer in layers:
         attention = layer.self_attn
-        attention.attn = HeadwiseAttention(
-            attention.num_heads, attention.scaling, together, softmax
+        heads, scale = attention.num_heads, attention.scaling
+        attention.attn = (
+            IntegerAttention(heads, scale)
+            if integers
+            else HeadwiseAttention(heads, scale, together)
         )
-    return True
+    return "integer" if integers else "headwise"

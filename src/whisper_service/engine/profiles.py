@@ -14,7 +14,9 @@ ENCODER_TOKENS = 1_500  # positions that the encoder gives for one window: 50 a 
 POSITIONS = 448  # of the decoder
 _MINIMUM_CAPABILITY = (8, 9)  # Ada: the first with fp8 e4m3 in hardware
 _HOPPER = (9, 0)
-_CPU_BLOCK = 128  # positions in a block of vLLM's cache on a CPU
+# Positions in a block of vLLM's cache on a CPU: a window's lie in 3 pieces of memory, and its text
+# in 1. vLLM's default of 128 is read at half the speed.
+_CPU_BLOCK = 512
 _OMP_THREADS = "VLLM_CPU_OMP_THREADS_BIND"  # processors of an engine; `|` parts those of several
 # One of them is there where CUDA can work: NVIDIA's driver, Windows' Linux, Jetson.
 _GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/nvhost-gpu", "/dev/nvgpu")
@@ -130,6 +132,7 @@ def cpu_profile(device: Device) -> Profile:
         "kv_cache_dtype": "fp8_e4m3" if device.avx512 else "auto",
         "max_num_seqs": 16,
         "max_num_batched_tokens": 8 * ENCODER_TOKENS,  # more does not fit a CPU's caches better
+        "block_size": _CPU_BLOCK,
         # Compiling gains about a tenth with many windows and costs half a minute at each start.
         "enforce_eager": True,
     }
@@ -185,13 +188,14 @@ def with_kv_cache(
     wanted = {**profile.engine_args, **(overrides or {})}
     kind = wanted["dtype"] if wanted["kv_cache_dtype"] == "auto" else wanted["kv_cache_dtype"]
     size = 1 if "fp8" in kind else 4 if kind == "float32" else 2
-    text = -(-POSITIONS // _CPU_BLOCK)
-    audio = -(-ENCODER_TOKENS // _CPU_BLOCK)
+    block = int(wanted["block_size"])
+    text = -(-POSITIONS // block)
+    audio = -(-ENCODER_TOKENS // block)
     # A block is spare, and a window may be on its way out.
     windows = int(wanted["max_num_seqs"]) + 2
     # vLLM does not start with less than one request whose audio takes the encoder's whole budget.
-    least = -(-int(wanted["max_num_batched_tokens"]) // _CPU_BLOCK) + text
-    room = max(windows * (audio + text), least + 2) * _CPU_BLOCK * kv_values * size
+    least = -(-int(wanted["max_num_batched_tokens"]) // block) + text
+    room = max(windows * (audio + text), least + 2) * block * kv_values * size
     return replace(profile, engine_args={**profile.engine_args, "kv_cache_memory_bytes": room})
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from whisper_service.engine.alignment_pass import AlignmentPass, TextInWindow
-from whisper_service.engine.encoder_attention import use_headwise_attention
+from whisper_service.engine.decoder_steps import use_short_decoder
+from whisper_service.engine.encoder_attention import use_own_attention
 from whisper_service.engine.encoder_cache import EncoderCache
 from whisper_service.engine.parameters import name_of
 
@@ -52,18 +53,25 @@ class WhisperWorkerExtension:
 
     def whisper_use_own_kernels(self) -> list[str]:
         """On a processor, where there are better ones than vLLM's. Returns which are in use."""
+        model = self.model_runner.model.model
+        if next(model.parameters()).device.type != "cpu":
+            return []
         # Numba, not earlier: vLLM looks through all modules when a worker starts, and stumbles over
         # one of llvmlite's objects (0.32, triton_utils/dispatcher.py).
-        from whisper_service.engine.cache_writes import use_rounded_cache_writes
-        from whisper_service.engine.softmax_kernel import shared_softmax
+        from vllm.forward_context import get_forward_context
 
-        model, softmax = self.model_runner.model.model, shared_softmax()
-        shared = softmax is not None
-        attention = use_headwise_attention(model.encoder.layers, softmax)
+        from whisper_service.engine.cache_writes import use_rounded_cache_writes
+        from whisper_service.engine.cross_attention import use_integer_cross_attention
+        from whisper_service.engine.kernel_threads import shares_threads
+
+        shared = shares_threads()
+        layers, config = model.decoder.layers, self.model_runner.vllm_config
+        attention = use_own_attention(model.encoder.layers, integers=shared)
         in_use = {
-            "encoder_attention": attention,
-            "softmax": attention and shared,
-            "cache_writes": use_rounded_cache_writes(model.decoder.layers, parallel=shared),
+            f"{attention}_encoder_attention": attention is not None,
+            "integer_cross_attention": shared and use_integer_cross_attention(layers),
+            "rounded_cache_writes": use_rounded_cache_writes(layers),
+            "short_decoder": use_short_decoder(model.decoder, config, get_forward_context),
         }
         return [name for name, used in in_use.items() if used]
 

@@ -57,17 +57,12 @@ def from_the_middle_of_a_block(tokens: int) -> Tensor:
     return torch.arange(SIZE // 2, SIZE // 2 + tokens)
 
 
-@pytest.mark.parametrize(
-    ("dtype", "parallel"),
-    [(torch.bfloat16, False), (torch.bfloat16, True), (torch.float32, False)],
-)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize(
     "slots", [in_order, in_blocks_of_any_order, anywhere, from_the_middle_of_a_block]
 )
-def test_the_nearest_numbers_are_in_their_places(
-    slots: Any, dtype: torch.dtype, parallel: bool
-) -> None:
-    write = RoundedWriter(HEADS, WIDTH, SIZE, parallel=parallel)
+def test_the_nearest_numbers_are_in_their_places(slots: Any, dtype: torch.dtype) -> None:
+    write = RoundedWriter(HEADS, WIDTH, SIZE)
     for tokens in (1, 5, 64, 65, 200, 300):
         torch.manual_seed(tokens)
         cache, places = empty(), slots(tokens)
@@ -146,7 +141,7 @@ def layers(*, turned: bool = False, **changes: Any) -> list[Any]:
 
 def test_it_is_used_in_every_layer_whose_cache_is_such_a_one() -> None:
     those = layers()
-    assert use_rounded_cache_writes(those, parallel=False)
+    assert use_rounded_cache_writes(those)
     for layer in those:
         for each in (layer.self_attn, layer.encoder_attn):
             assert isinstance(each.attn.impl.do_kv_cache_update, RoundedWriter)
@@ -165,11 +160,11 @@ def test_it_is_used_in_every_layer_whose_cache_is_such_a_one() -> None:
 )
 def test_it_is_not_used_for_other_caches(changes: dict[str, Any]) -> None:
     those = layers(**changes)
-    assert not use_rounded_cache_writes(those, parallel=False)
+    assert not use_rounded_cache_writes(those)
     assert "do_kv_cache_update" not in vars(those[0].self_attn.attn.impl)
 
 
 def test_it_is_not_used_where_vllm_lays_its_cache_out_differently() -> None:
     those = layers(turned=True)
-    assert not use_rounded_cache_writes(those, parallel=False)
+    assert not use_rounded_cache_writes(those)
     assert "do_kv_cache_update" not in vars(those[0].self_attn.attn.impl)

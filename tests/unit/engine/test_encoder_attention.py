@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from whisper_service.engine.encoder_attention import HeadwiseAttention, use_headwise_attention
+from whisper_service.engine import integer_attention
+from whisper_service.engine.encoder_attention import HeadwiseAttention, use_own_attention
+from whisper_service.engine.integer_attention import IntegerAttention
 
 HEADS, WIDTH, POSITIONS = 4, 32, 50
 SCALE = 0.3
@@ -57,30 +59,62 @@ def test_its_inputs_stay_as_they_are() -> None:
 
 
 class Layer(nn.Module):
-    def __init__(self, dtype: torch.dtype) -> None:
+    def __init__(self, dtype: torch.dtype, width: int) -> None:
         super().__init__()
         self.self_attn = nn.Linear(WIDTH, WIDTH, dtype=dtype)
         self.self_attn.attn = nn.Identity()
         self.self_attn.num_heads, self.self_attn.scaling = HEADS, SCALE  # type: ignore[assignment]
+        self.self_attn.head_dim = width  # type: ignore[assignment]
+
+
+@pytest.fixture
+def processor(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """One that has all that is asked for."""
+    flags = SimpleNamespace(
+        _is_avx512_bf16_supported=lambda: True, _is_amx_tile_supported=lambda: False
+    )
+    monkeypatch.setattr(torch, "cpu", flags)
+    monkeypatch.setattr(integer_attention, "has_vnni", lambda: True)
+    return flags
+
+
+def kinds(layers: list[Layer]) -> set[type]:
+    return {type(layer.self_attn.attn) for layer in layers}
+
+
+@pytest.mark.usefixtures("processor")
+def test_integers_are_used_where_they_may_and_can_be() -> None:
+    layers = [Layer(torch.bfloat16, 64), Layer(torch.bfloat16, 64)]
+    assert use_own_attention(layers, integers=True) == "integer"
+    assert kinds(layers) == {IntegerAttention}
+
+
+@pytest.mark.usefixtures("processor")
+@pytest.mark.parametrize(
+    ("integers", "vnni", "width"), [(False, True, 64), (True, False, 64), (True, True, 32)]
+)
+def test_else_it_is_one_head_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, integers: bool, vnni: bool, width: int
+) -> None:
+    monkeypatch.setattr(integer_attention, "has_vnni", lambda: vnni)
+    layers = [Layer(torch.bfloat16, width), Layer(torch.bfloat16, width)]
+    assert use_own_attention(layers, integers=integers) == "headwise"
+    assert kinds(layers) == {HeadwiseAttention}
 
 
 @pytest.mark.parametrize(
-    ("dtype", "bf16", "amx", "used"),
+    ("dtype", "bf16", "amx"),
     [
-        (torch.bfloat16, True, False, True),
-        (torch.bfloat16, True, True, False),
-        (torch.bfloat16, False, False, False),
-        (torch.float32, True, False, False),
+        (torch.bfloat16, True, True),
+        (torch.bfloat16, False, False),
+        (torch.float32, True, False),
     ],
 )
-def test_it_is_used_where_it_is_the_faster_one(
-    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, bf16: bool, amx: bool, used: bool
+def test_vllms_stays_where_it_is_the_faster_one(
+    processor: SimpleNamespace, dtype: torch.dtype, bf16: bool, amx: bool
 ) -> None:
-    processor = SimpleNamespace(
-        _is_avx512_bf16_supported=lambda: bf16, _is_amx_tile_supported=lambda: amx
-    )
-    monkeypatch.setattr(torch, "cpu", processor)
-    layers = nn.ModuleList([Layer(dtype), Layer(dtype)])
-    assert use_headwise_attention(layers) is used
-    kinds = {isinstance(layer.self_attn.attn, HeadwiseAttention) for layer in layers}
-    assert kinds == {used}
+    processor._is_avx512_bf16_supported = lambda: bf16
+    processor._is_amx_tile_supported = lambda: amx
+    layers = [Layer(dtype, 64), Layer(dtype, 64)]
+    assert use_own_attention(layers, integers=True) is None
+    assert kinds(layers) == {nn.Identity}

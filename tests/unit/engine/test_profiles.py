@@ -43,6 +43,7 @@ CPU = COMMON | {
     "kv_cache_dtype": "fp8_e4m3",
     "max_num_seqs": 16,
     "max_num_batched_tokens": 12_000,
+    "block_size": 512,
     "enforce_eager": True,
 }
 
@@ -155,13 +156,14 @@ def test_the_processor_is_known_by_its_flags(
 @pytest.mark.parametrize(
     ("device", "overrides", "room"),
     [
-        # whisper-base: 6 layers, 512 wide; 12 blocks of 128 for the audio and 4 for the text.
-        (SERVER, {}, 18 * 16 * 128 * 6144 * 1),
-        (LAPTOP, {}, 18 * 16 * 128 * 6144 * 4),
-        (SERVER, {"kv_cache_dtype": "auto"}, 18 * 16 * 128 * 6144 * 2),
-        (SERVER, {"max_num_seqs": 8}, 10 * 16 * 128 * 6144 * 1),
-        # 94 blocks for eight windows' audio, which vLLM wants for one.
-        (SERVER, {"max_num_seqs": 2}, (94 + 4 + 2) * 128 * 6144 * 1),
+        # whisper-base: 6 layers, 512 wide; 3 blocks of 512 for the audio and one for the text.
+        (SERVER, {}, 18 * 4 * 512 * 6144 * 1),
+        (LAPTOP, {}, 18 * 4 * 512 * 6144 * 4),
+        (SERVER, {"kv_cache_dtype": "auto"}, 18 * 4 * 512 * 6144 * 2),
+        (SERVER, {"max_num_seqs": 8}, 10 * 4 * 512 * 6144 * 1),
+        # 24 blocks for eight windows' audio, which vLLM wants for one.
+        (SERVER, {"max_num_seqs": 2}, (24 + 1 + 2) * 512 * 6144 * 1),
+        (SERVER, {"block_size": 128}, 18 * (12 + 4) * 128 * 6144 * 1),
     ],
 )
 def test_a_cpus_cache_holds_all_windows_and_hardly_more(

@@ -1,0 +1,32 @@
+"""Whether kernels that Numba compiles have PyTorch's threads: others would take turns with those.
+
+Intel's OpenMP library is loaded before all others (`engine.launch`), and so serves PyTorch's calls
+as well as GNU's, which are Numba's.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numba
+import torch
+from numba.np.ufunc import parallel
+
+logger = logging.getLogger(__name__)
+
+_OPENMP = "libiomp5"
+
+
+def shares_threads() -> bool:
+    threads = torch.get_num_threads()
+    # What Numba's number is when it begins, OpenMP's becomes.
+    if _OPENMP not in Path("/proc/self/maps").read_text() or threads != numba.get_num_threads():
+        return False
+    numba.config.THREADING_LAYER = "omp"
+    try:
+        parallel._launch_threads()  # noqa: SLF001 -- as the first kernel would do
+    except ValueError as error:  # there is no GNU OpenMP that Numba could call
+        logger.info("no kernels by Numba: %s", str(error).partition("\n")[0])
+        return False
+    return True
