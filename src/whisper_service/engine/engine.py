@@ -24,6 +24,7 @@ from whisper_service.engine.launch import (
     engine_environment,
     forked_engine,
     is_one_process,
+    kernels,
     lasting_imports,
     start_fork_server,
 )
@@ -175,8 +176,10 @@ class WhisperEngine:
             await building  # vLLM cannot be stopped half built: `stop` will end it
             raise
         built = time.perf_counter()
+        await asyncio.to_thread(kernels.wait)
         facts = await self._prepare_worker()
         await self._warm_up()
+        await asyncio.to_thread(kernels.finish)  # all are loaded
         warm = time.perf_counter()
         logger.info("engine built in %.1f s, warmed up in %.1f s", built - began, warm - built)
         logger.info("engine: %s", facts)
@@ -219,7 +222,7 @@ class WhisperEngine:
         windows = self._encoder_cache_windows
         # As many more may wait for their words as are decoded.
         names = max(windows, 2 * int(config.scheduler_config.max_num_seqs))
-        kernels = await self._call("whisper_use_own_kernels")
+        own = await self._call("whisper_use_own_kernels")
         await self._call("whisper_keep_encoder_outputs", windows, names)
         heads = [list(head) for head in self._alignment_heads]
         await self._call("whisper_use_alignment_heads", heads)
@@ -233,7 +236,7 @@ class WhisperEngine:
             cudagraphs=_enum_name(config.compilation_config.cudagraph_mode),
             max_windows=int(config.scheduler_config.max_num_seqs) * self._engines,
             engines=self._engines,
-            own_kernels="+".join(kernels[0]) or "none",
+            own_kernels="+".join(own[0]) or "none",
         )
 
     async def _warm_up(self) -> None:

@@ -24,6 +24,7 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any
 
+from whisper_service.engine.kernels.ahead import Ahead
 from whisper_service.engine.profiles import Profile
 
 IN_PROCESS = "whisper_service.engine.in_process.InProcessExecutor"
@@ -38,6 +39,8 @@ _KEEP_MEMORY = {
     "MALLOC_TOP_PAD_": str(1 << 26),
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
+
+kernels = Ahead()
 
 
 def is_one_process(profile: Profile, overrides: Mapping[str, Any]) -> bool:
@@ -63,14 +66,16 @@ def engine_environment(profile: Profile, overrides: Mapping[str, Any]) -> dict[s
 def start_fork_server(profile: Profile, overrides: Mapping[str, Any]) -> None:
     """Starts the process that the engine's will be forked from, if it is to be forked.
 
-    Does not wait for its imports: the sooner it is called the better. Safe to call twice.
+    And the one that compiles its kernels. Does not wait for them: the sooner it is called the
+    better. Safe to call twice.
     """
     if not is_one_process(profile, overrides):
         return
     environment = engine_environment(profile, overrides)
     multiprocessing.get_context("forkserver").set_forkserver_preload([_PRELOADED])
     resource_tracker.ensure_running()  # in this environment, not in the fork server's
-    with _environment({**environment, **os.environ, **fast_libraries(environment)}):
+    libraries = {**fast_libraries(environment), **kernels.start()}
+    with _environment({**environment, **os.environ, **libraries}):
         forkserver.ensure_running()
 
 

@@ -15,7 +15,7 @@ from whisper_service.engine.cross_attention import (
     IntegerCrossAttention,
     use_integer_cross_attention,
 )
-from whisper_service.engine.vectors import has_vnni
+from whisper_service.engine.kernels.vectors import has_vnni
 
 BLOCKS, HEADS, SIZE, WIDTH = 9, 3, 32, 64
 SCALE = 0.125

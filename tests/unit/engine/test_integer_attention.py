@@ -9,7 +9,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from whisper_service.engine.encoder_attention import HeadwiseAttention
 from whisper_service.engine.integer_attention import IntegerAttention, can_attend
-from whisper_service.engine.vectors import has_vnni
+from whisper_service.engine.kernels.vectors import has_vnni
 
 pytestmark = [
     pytest.mark.slow,  # kernels are compiled

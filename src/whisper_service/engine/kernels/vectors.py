@@ -9,7 +9,7 @@ import llvmlite.binding
 from llvmlite import ir
 from numba.core import cgutils
 
-from whisper_service.engine.number_bits import F32, I32
+from whisper_service.engine.kernels.number_bits import F32, I32
 
 I64 = ir.IntType(64)
 INTEGERS = ir.VectorType(I32, 16)  # or four times as many bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numba
@@ -12,9 +13,11 @@ from numba.extending import intrinsic
 
 I8, I16, I32, F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.FloatType()
 # Every function is told the same, or it does not become part of its caller.
-OPTIONS = {"fastmath": True, "nogil": True, "boundscheck": False, "error_model": "numpy"}
+_ALL = {"fastmath": True, "nogil": True, "boundscheck": False, "error_model": "numpy"}
+# Of those that are called from outside: compiled ahead, where that has a place (`kernels.ahead`).
+OPTIONS = _ALL | {"cache": bool(os.environ.get("NUMBA_CACHE_DIR"))}
 # Of those that only kernels call, which are compiled sooner without a way in for Python and C.
-INNER = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+INNER = _ALL | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 _LEAST = np.float32(-126)  # 2 to its power is the least number that is not denormal
 _HALF, _ONE = np.float32(0.5), np.float32(1)

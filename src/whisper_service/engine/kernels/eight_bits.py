@@ -7,7 +7,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from whisper_service.engine.number_bits import INNER, greater, magnitude, rounded, widened
+from whisper_service.engine.kernels.number_bits import INNER, greater, magnitude, rounded, widened
 
 WIDTH = 64  # of a head, in every Whisper
 OFFSET = 128  # what is added where integers have to be unsigned

@@ -1,0 +1,150 @@
+"""Kernels are compiled in a process beside the engine's, for just the types that it calls."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from whisper_service.engine.cache_writes import RoundedWriter
+from whisper_service.engine.cross_attention import IntegerCrossAttention
+from whisper_service.engine.integer_attention import IntegerAttention
+from whisper_service.engine.kernels import ahead, audio_cache, encoder_weights, fp8_cache
+from whisper_service.engine.kernels.ahead import DIRECTORY, Ahead, compile_all
+from whisper_service.engine.kernels.vectors import has_vnni
+
+
+class Commands:
+    """In place of the module: what its process does is given by the test."""
+
+    def __init__(self, code: str) -> None:
+        self._code, self.environments = code, list[dict[str, str]]()
+
+    def start(self, _: list[str], *, env: dict[str, str], **options: Any) -> Any:
+        self.environments.append(env)
+        return subprocess.Popen([sys.executable, "-c", self._code], env=env, **options)
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    monkeypatch.delenv(DIRECTORY, raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def use(code: str) -> Commands:
+        those = Commands(code)
+        own = SimpleNamespace(**{**vars(subprocess), "Popen": those.start})
+        monkeypatch.setattr(ahead, "subprocess", own)
+        return those
+
+    return use
+
+
+def test_what_is_compiled_has_a_directory_of_its_own_that_is_gone_after_it(
+    commands: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    commands(f"import os, pathlib; pathlib.Path(os.environ['{DIRECTORY}'], 'kernel').touch()")
+    kernels = Ahead()
+    variables = kernels.start()
+    assert kernels.start() == variables  # once
+    kernels.wait()
+    (directory,) = tmp_path.iterdir()
+    assert variables == {DIRECTORY: str(directory)}
+    assert (directory / "kernel").exists()
+    assert directory.stat().st_mode & 0o077 == 0  # what is in there is executed
+    kernels.finish()
+    assert not list(tmp_path.iterdir())
+    kernels.finish()
+    kernels.wait()
+    assert not caplog.text
+
+
+def test_an_operators_directory_is_used_and_stays(
+    commands: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    those = commands("")
+    monkeypatch.setenv(DIRECTORY, str(tmp_path))
+    kernels = Ahead()
+    assert kernels.start() == {}
+    assert those.environments[0][DIRECTORY] == str(tmp_path)
+    kernels.wait()
+    kernels.finish()
+    assert tmp_path.exists()
+
+
+def test_without_a_place_nothing_is_compiled_ahead(
+    commands: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    those = commands("")
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    kernels = Ahead()
+    assert kernels.start() == {}
+    kernels.wait()
+    kernels.finish()
+    assert not those.environments
+
+
+def test_a_process_that_fails_is_told_of(commands: Any, caplog: pytest.LogCaptureFixture) -> None:
+    commands("raise SystemExit(3)")
+    kernels = Ahead()
+    kernels.start()
+    kernels.wait()
+    assert "compiled by the engine" in caplog.text
+    assert "3" in caplog.text
+    kernels.finish()
+
+
+def test_a_process_that_does_not_end_is_not_waited_for(
+    commands: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    commands("import time; time.sleep(60)")
+    monkeypatch.setattr(ahead, "_SECONDS", 0.2)
+    kernels = Ahead()
+    kernels.start()
+    kernels.wait()
+    kernels.finish()
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_engine_that_does_not_start_leaves_nothing_behind(commands: Any, tmp_path: Path) -> None:
+    commands("import time; time.sleep(60)")
+    kernels = Ahead()
+    kernels.start()
+    kernels.finish()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_vnni(), reason="a processor without AVX512-VNNI")
+def test_it_is_compiled_for_the_types_that_it_is_called_with() -> None:
+    kernels = (
+        audio_cache.attend,
+        audio_cache.write,
+        encoder_weights.convert_keys,
+        encoder_weights.weigh,
+        fp8_cache.write,
+    )
+    compile_all()
+    before = [list(kernel.signatures) for kernel in kernels]
+    states = torch.randn(2, 7, 3 * 128).bfloat16()
+    IntegerAttention(2, 1.0)(*states.chunk(3, dim=-1))
+    key, value = states[0, :, :256].view(7, 2, 2, 64).unbind(1)
+    cache = torch.zeros(2, 2, 32, 128, dtype=torch.float8_e4m3fn)
+    slots = torch.arange(7)
+    RoundedWriter(2, 64, 32)(None, key, value, cache, slots)
+    metadata = SimpleNamespace(
+        num_actual_tokens=1,
+        query_start_loc=torch.tensor([0, 1], dtype=torch.int32),
+        seq_lens=torch.tensor([7], dtype=torch.int32),
+        block_table=torch.tensor([[0]], dtype=torch.int32),
+        slot_mapping=slots,
+    )
+    query = key[:1].contiguous()
+    attention = IntegerCrossAttention(cache, 1.0)
+    attention(None, query, key, value, None, metadata, torch.empty_like(query))
+    assert [list(kernel.signatures) for kernel in kernels] == before
