@@ -25,6 +25,7 @@ from whisper_service.checkpoints.checkpoint import read_checkpoint
 from whisper_service.checkpoints.resolve import resolve_model, served_name
 from whisper_service.domain import ModelCard
 from whisper_service.engine.engine import WhisperEngine
+from whisper_service.engine.launch import kernels
 from whisper_service.engine.profiles import (
     Profile,
     choose,
@@ -181,6 +182,7 @@ def _end_at_once() -> None:
         if process != tracker:  # which takes shared memory away when all others are gone
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
+    kernels.remove()
     os._exit(1)
 
 

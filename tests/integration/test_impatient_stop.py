@@ -17,7 +17,7 @@ ENDED_WITHIN = 2.0  # seconds
 
 def test_a_second_signal_ends_even_a_start_at_once(tmp_path: Path) -> None:
     """A start is what takes longest to end in order: vLLM cannot be stopped half built."""
-    server = start_server(tmp_path)
+    server = start_server(tmp_path, TMPDIR=str(tmp_path))
 
     deadline = time.monotonic() + PATIENCE
     while not (engine := [each for each in processes(server) if is_engine(each)]):
@@ -34,3 +34,4 @@ def test_a_second_signal_ends_even_a_start_at_once(tmp_path: Path) -> None:
     assert server.process.wait(ENDED_WITHIN) != 0
     _, alive = psutil.wait_procs(below, timeout=5)
     assert alive == []
+    assert not list(tmp_path.glob("whisper-*"))  # what was being compiled

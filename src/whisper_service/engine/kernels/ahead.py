@@ -17,6 +17,7 @@ import tempfile
 logger = logging.getLogger(__name__)
 
 DIRECTORY = "NUMBA_CACHE_DIR"
+_PREFIX = "whisper-kernels-"
 _SECONDS = 120  # after which the engine compiles for itself
 
 
@@ -34,7 +35,9 @@ class Ahead:
         """
         if DIRECTORY not in os.environ and self._directory is None:
             try:
-                self._directory = tempfile.TemporaryDirectory(prefix="whisper-kernels-")
+                self._directory = tempfile.TemporaryDirectory(
+                    prefix=_PREFIX, ignore_cleanup_errors=True
+                )
             except OSError as error:
                 logger.info("kernels are compiled by the engine: %s", error)
                 return {}
@@ -63,12 +66,18 @@ class Ahead:
             )
 
     def finish(self) -> None:
+        """Ends the process, if it is still there, and removes what it has compiled."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+        self._process = None
+        self.remove()
+
+    def remove(self) -> None:
+        """Removes what is compiled, and waits for nobody."""
         if self._directory is not None:
             self._directory.cleanup()
-        self._process = self._directory = None
+        self._directory = None
 
 
 def compile_all() -> None:
