@@ -64,7 +64,7 @@ def _agree(writer: RoundedWriter, impl: Any, attention: Any, like: Tensor) -> bo
     numbers = torch.cat([exact, -exact]).repeat(blocks * heads * size * both // len(exact) + 1)
     numbers = numbers[: blocks * heads * size * both].view(blocks * size, -1)
     key, value = (half.view(len(half), heads, -1) for half in numbers.chunk(2, dim=-1))
-    slots = torch.randperm(blocks * size)
+    slots = torch.arange(blocks * size).view(blocks, size).flip(0).flatten()
     ours, theirs = torch.zeros_like(like), torch.zeros_like(like)
     writer(attention, key, value, ours, slots)
     impl.do_kv_cache_update(attention, key, value, theirs, slots)
@@ -96,18 +96,19 @@ class RoundedWriter:
                 each block and head first the keys, a row for each of their numbers, then the
                 values, a row for each position.
             slot_mapping: int64[tokens], block * size + position of each token; below 0: not kept.
+                The first position of a block comes first, and clears the block.
         """
         write(
-            _flat(key),
-            _flat(value),
+            bits_of(key),
+            bits_of(value),
             key.stride(0),
-            slot_mapping.numpy(),
+            slot_mapping[: len(key)].numpy(),
             self._sizes,
             kv_cache.view(torch.int8).numpy().reshape(-1),
         )
 
 
-def _flat(rows: Tensor) -> Any:
+def bits_of(rows: Tensor) -> Any:
     """The bits from the first row's first to the last row's last number, as integers."""
     numbers = (len(rows) - 1) * rows.stride(0) + rows[0].numel() if len(rows) else 0
     return rows.as_strided((numbers,), (1,)).view(_INTEGERS[rows.dtype]).numpy()

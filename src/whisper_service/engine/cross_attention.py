@@ -24,11 +24,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whisper_service.engine.kernels.audio_cache import TOGETHER, attend, write
-from whisper_service.engine.kernels.eight_bits import WIDTH
+from whisper_service.engine.cache_writes import bits_of
+from whisper_service.engine.kernels.audio_cache import attend, write
+from whisper_service.engine.kernels.eight_bits import LANES, WIDTH
+from whisper_service.engine.kernels.number_bits import LOG2_E
 from whisper_service.engine.kernels.vectors import has_vnni
-
-_LOG2_E = np.float32(1.4426950408889634)
 
 
 def use_integer_cross_attention(layers: Sequence[Any]) -> bool:
@@ -56,7 +56,7 @@ def _can(attention: Any) -> bool:
         and kv_cache.element_size() == 1
         and kv_cache.dim() == 4
         and kv_cache.shape[3] == 2 * WIDTH
-        and kv_cache.shape[2] % TOGETHER == 0
+        and kv_cache.shape[2] % LANES == 0
         and kv_cache.is_contiguous()
     )
 
@@ -75,7 +75,7 @@ class IntegerCrossAttention:
         self._cache = kv_cache.view(torch.int8).numpy().reshape(-1)
         # bfloat16's bits; what is stored is computed with the scale that is stored.
         self._scales = np.zeros(blocks * heads * 2 * size, np.int16)
-        self._factor = np.float32(scale) * _LOG2_E
+        self._factor = np.float32(scale) * LOG2_E
 
     def __call__(
         self,
@@ -113,7 +113,7 @@ class IntegerCrossAttention:
             self.write(key, value, attn_metadata.slot_mapping)
         tokens = attn_metadata.num_actual_tokens
         attend(
-            _flat(query[:tokens]),
+            bits_of(query[:tokens]),
             query.stride(0),
             attn_metadata.query_start_loc.numpy(),
             attn_metadata.seq_lens.numpy(),
@@ -129,17 +129,11 @@ class IntegerCrossAttention:
     def write(self, key: Tensor, value: Tensor, slots: Tensor) -> None:
         """Keeps bfloat16[positions, heads, 64] in their slots; those below 0 are not kept."""
         write(
-            _flat(key),
-            _flat(value),
+            bits_of(key),
+            bits_of(value),
             key.stride(0),
-            slots.numpy(),
+            slots[: len(key)].numpy(),
             self._sizes,
             self._cache,
             self._scales,
         )
-
-
-def _flat(rows: Tensor) -> Any:
-    """The bits from the first row's first to the last row's last number."""
-    numbers = (len(rows) - 1) * rows.stride(0) + rows[0].numel() if len(rows) else 0
-    return rows.as_strided((numbers,), (1,)).view(torch.int16).numpy()

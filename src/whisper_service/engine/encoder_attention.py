@@ -75,13 +75,13 @@ def use_own_attention(layers: Sequence[Any], *, integers: bool) -> str | None:
     Returns:
         Which is used, if any.
     """
-    # Numba stays unknown to who only asks whether there is a faster one.
-    from whisper_service.engine.integer_attention import IntegerAttention, can_attend
-
     weight = next(layers[0].parameters())
     fast = torch.cpu._is_avx512_bf16_supported() and not torch.cpu._is_amx_tile_supported()  # noqa: SLF001
     if weight.device.type != "cpu" or weight.dtype != torch.bfloat16 or not fast:
         return None
+    # Numba is not to be imported before vLLM's worker has started (`worker_extension`).
+    from whisper_service.engine.integer_attention import IntegerAttention, can_attend
+
     integers = integers and can_attend(layers[0].self_attn.head_dim)
     together = max(1, torch.get_num_threads() // 2)
     for layer in layers:

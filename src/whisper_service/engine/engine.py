@@ -176,10 +176,13 @@ class WhisperEngine:
             await building  # vLLM cannot be stopped half built: `stop` will end it
             raise
         built = time.perf_counter()
-        await asyncio.to_thread(kernels.wait)
-        facts = await self._prepare_worker()
+        try:
+            compiled = await asyncio.to_thread(kernels.wait)
+        except asyncio.CancelledError:
+            kernels.end()  # else the thread would go on waiting
+            raise
+        facts = await self._prepare_worker(compiled)
         await self._warm_up()
-        await asyncio.to_thread(kernels.finish)  # all are loaded
         warm = time.perf_counter()
         logger.info("engine built in %.1f s, warmed up in %.1f s", built - began, warm - built)
         logger.info("engine: %s", facts)
@@ -217,12 +220,12 @@ class WhisperEngine:
         with forked_engine() if is_forked else nullcontext():
             self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
 
-    async def _prepare_worker(self) -> EngineFacts:
+    async def _prepare_worker(self, compiled: bool) -> EngineFacts:
         config = self._llm.vllm_config
         windows = self._encoder_cache_windows
         # As many more may wait for their words as are decoded.
         names = max(windows, 2 * int(config.scheduler_config.max_num_seqs))
-        own = await self._call("whisper_use_own_kernels")
+        own = await self._call("whisper_use_own_kernels", compiled)
         await self._call("whisper_keep_encoder_outputs", windows, names)
         heads = [list(head) for head in self._alignment_heads]
         await self._call("whisper_use_alignment_heads", heads)

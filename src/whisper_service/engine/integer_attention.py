@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from whisper_service.engine.cache_writes import bits_of
 from whisper_service.engine.kernels.eight_bits import OFFSET, WIDTH
 from whisper_service.engine.kernels.encoder_weights import TILE, convert_keys, weigh
+from whisper_service.engine.kernels.number_bits import LOG2_E
 from whisper_service.engine.kernels.vectors import has_vnni
-
-_LOG2_E = np.float32(1.4426950408889634)
 
 
 def can_attend(width: int) -> bool:
@@ -38,7 +38,7 @@ class IntegerAttention(nn.Module):
     def __init__(self, heads: int, scale: float) -> None:
         super().__init__()
         self._heads = heads
-        self._factor = np.float32(scale) * _LOG2_E
+        self._factor = np.float32(scale) * LOG2_E
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, **_: Any) -> Tensor:
         """bfloat16[windows, positions, width], or one window's without the first; so is the result.
@@ -59,10 +59,10 @@ class IntegerAttention(nn.Module):
             # What all keys have in common adds the same to all of a query's scores, and often is
             # most of them: without it the rest is known better.
             differing = these - these.mean(dim=0)
-            convert_keys(_bits(differing), differing.stride(0), keys.reshape(-1), scales)
+            convert_keys(bits_of(differing), differing.stride(0), keys.reshape(-1), scales)
             # Rows that lie together: a product of slices of rows takes a tenth more.
             by_head = values.view(positions, self._heads, WIDTH).transpose(0, 1).contiguous()
-            queries = _bits(those)
+            queries = bits_of(those)
             for head in range(self._heads):
                 weigh(
                     queries[head * WIDTH :],
@@ -76,9 +76,3 @@ class IntegerAttention(nn.Module):
                 columns = slice(head * WIDTH, head * WIDTH + WIDTH)
                 torch.div(weights @ by_head[head], totals, out=target[:, columns])
         return mixed.view(shape)
-
-
-def _bits(rows: Tensor) -> Any:
-    """The bits from the first row's first to the last row's last number."""
-    numbers = (len(rows) - 1) * rows.stride(0) + rows.shape[1]
-    return rows.as_strided((numbers,), (1,)).view(torch.int16).numpy()

@@ -19,9 +19,9 @@ _OPENMP = "libiomp5"
 
 
 def shares_threads() -> bool:
-    threads = torch.get_num_threads()
-    # What Numba's number is when it begins, OpenMP's becomes.
-    if _OPENMP not in Path("/proc/self/maps").read_text() or threads != numba.get_num_threads():
+    # Numba's number becomes OpenMP's as soon as it asks for threads, as `get_num_threads` does.
+    same = torch.get_num_threads() == numba.config.NUMBA_NUM_THREADS
+    if _OPENMP not in Path("/proc/self/maps").read_text() or not same:
         return False
     numba.config.THREADING_LAYER = "omp"
     try:
@@ -29,4 +29,4 @@ def shares_threads() -> bool:
     except ValueError as error:  # there is no GNU OpenMP that Numba could call
         logger.info("no kernels by Numba: %s", str(error).partition("\n")[0])
         return False
-    return True
+    return bool(numba.threading_layer() == "omp")  # another may have been chosen before

@@ -51,26 +51,41 @@ class WhisperWorkerExtension:
             return {"hits": 0, "misses": 0, "windows": 0}
         return {"hits": cache.hits, "misses": cache.misses, "windows": cache.windows}
 
-    def whisper_use_own_kernels(self) -> list[str]:
-        """On a processor, where there are better ones than vLLM's. Returns which are in use."""
+    def whisper_use_own_kernels(self, compiled: bool) -> list[str]:
+        """On a processor, where there are better ones than vLLM's.
+
+        Args:
+            compiled: whether they are, ahead (`kernels.ahead`).
+
+        Returns:
+            Which are in use.
+        """
         model = self.model_runner.model.model
         if next(model.parameters()).device.type != "cpu":
             return []
         # Numba, not earlier: vLLM looks through all modules when a worker starts, and stumbles over
         # one of llvmlite's objects (0.32, triton_utils/dispatcher.py).
         from vllm.forward_context import get_forward_context
+        from vllm.v1.sample import sampler
 
         from whisper_service.engine.cache_writes import use_rounded_cache_writes
         from whisper_service.engine.cross_attention import use_integer_cross_attention
         from whisper_service.engine.kernel_threads import shares_threads
+        from whisper_service.engine.kernels.ahead import forget_caches
 
+        if not compiled:
+            forget_caches()
+        # How many tokens were likelier than the sampled one is a pass over all logits of a step.
+        sampler.batched_count_greater_than = _no_ranks
         shared = shares_threads()
         layers, config = model.decoder.layers, self.model_runner.vllm_config
         attention = use_own_attention(model.encoder.layers, integers=shared)
+        writes = use_rounded_cache_writes(layers)
         in_use = {
             f"{attention}_encoder_attention": attention is not None,
-            "integer_cross_attention": shared and use_integer_cross_attention(layers),
-            "rounded_cache_writes": use_rounded_cache_writes(layers),
+            # Which leaves what is no fp8, and is cleared by the writes.
+            "integer_cross_attention": shared and writes and use_integer_cross_attention(layers),
+            "rounded_cache_writes": writes,
             "short_decoder": use_short_decoder(model.decoder, config, get_forward_context),
         }
         return [name for name, used in in_use.items() if used]
@@ -181,6 +196,11 @@ def _naming(execute: Callable[..., Any], cache: EncoderCache) -> Callable[..., A
         return execute(scheduler_output, *args, **kwargs)
 
     return execute_model
+
+
+def _no_ranks(logprobs: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+    """In place of vLLM's ranks, int64[rows], which nobody reads here."""
+    return torch.zeros(len(logprobs), dtype=torch.int64)
 
 
 def _rank() -> int:

@@ -15,7 +15,7 @@ import torch
 from whisper_service.engine.cache_writes import RoundedWriter
 from whisper_service.engine.cross_attention import IntegerCrossAttention
 from whisper_service.engine.integer_attention import IntegerAttention
-from whisper_service.engine.kernels import ahead, audio_cache, encoder_weights, fp8_cache
+from whisper_service.engine.kernels import ahead
 from whisper_service.engine.kernels.ahead import DIRECTORY, Ahead, compile_all
 from whisper_service.engine.kernels.vectors import has_vnni
 
@@ -52,7 +52,7 @@ def test_what_is_compiled_has_a_directory_of_its_own_that_is_gone_after_it(
     kernels = Ahead()
     variables = kernels.start()
     assert kernels.start() == variables  # once
-    kernels.wait()
+    assert kernels.wait()
     (directory,) = tmp_path.iterdir()
     assert variables == {DIRECTORY: str(directory)}
     assert (directory / "kernel").exists()
@@ -60,21 +60,7 @@ def test_what_is_compiled_has_a_directory_of_its_own_that_is_gone_after_it(
     kernels.finish()
     assert not list(tmp_path.iterdir())
     kernels.finish()
-    kernels.wait()
     assert not caplog.text
-
-
-def test_an_operators_directory_is_used_and_stays(
-    commands: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    those = commands("")
-    monkeypatch.setenv(DIRECTORY, str(tmp_path))
-    kernels = Ahead()
-    assert kernels.start() == {}
-    assert those.environments[0][DIRECTORY] == str(tmp_path)
-    kernels.wait()
-    kernels.finish()
-    assert tmp_path.exists()
 
 
 def test_without_a_place_nothing_is_compiled_ahead(
@@ -83,17 +69,29 @@ def test_without_a_place_nothing_is_compiled_ahead(
     those = commands("")
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
     kernels = Ahead()
-    assert kernels.start() == {}
-    kernels.wait()
+    assert kernels.start() == {DIRECTORY: ""}
+    assert not kernels.wait()
     kernels.finish()
     assert not those.environments
+
+
+def test_without_a_process_nothing_is_compiled_ahead(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    kernels = Ahead()
+    kernels.start()
+    assert not kernels.wait()
+    kernels.finish()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_process_that_fails_is_told_of(commands: Any, caplog: pytest.LogCaptureFixture) -> None:
     commands("raise SystemExit(3)")
     kernels = Ahead()
     kernels.start()
-    kernels.wait()
+    assert not kernels.wait()
     assert "compiled by the engine" in caplog.text
     assert "3" in caplog.text
     kernels.finish()
@@ -106,7 +104,7 @@ def test_a_process_that_does_not_end_is_not_waited_for(
     monkeypatch.setattr(ahead, "_SECONDS", 0.2)
     kernels = Ahead()
     kernels.start()
-    kernels.wait()
+    assert not kernels.wait()
     kernels.finish()
     assert not list(tmp_path.iterdir())
 
@@ -122,13 +120,7 @@ def test_an_engine_that_does_not_start_leaves_nothing_behind(commands: Any, tmp_
 @pytest.mark.slow
 @pytest.mark.skipif(not has_vnni(), reason="a processor without AVX512-VNNI")
 def test_it_is_compiled_for_the_types_that_it_is_called_with() -> None:
-    kernels = (
-        audio_cache.attend,
-        audio_cache.write,
-        encoder_weights.convert_keys,
-        encoder_weights.weigh,
-        fp8_cache.write,
-    )
+    kernels = ahead._kernels()
     compile_all()
     before = [list(kernel.signatures) for kernel in kernels]
     states = torch.randn(2, 7, 3 * 128).bfloat16()
@@ -148,3 +140,31 @@ def test_it_is_compiled_for_the_types_that_it_is_called_with() -> None:
     attention = IntegerCrossAttention(cache, 1.0)
     attention(None, query, key, value, None, metadata, torch.empty_like(query))
     assert [list(kernel.signatures) for kernel in kernels] == before
+
+
+FILLS_UP = """
+import sys, tempfile
+import numpy as np
+from whisper_service.engine.kernels import ahead, fp8_cache
+
+def full(*_, **__):
+    raise OSError(28, "No space left on device")
+
+fp8_cache.write._cache._impl.locator.ensure_cache_path = full
+if "forget" in sys.argv:
+    ahead.forget_caches()
+numbers = np.full(64, 0x3F80, np.int16)  # one, as a bfloat16
+cache = np.zeros(32 * 128, np.int8)
+fp8_cache.write(numbers, numbers, 64, np.zeros(1, np.int64), (1, 64, 32), cache)
+assert cache.any()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("how", "code"), [("forget", 0), ("keep", 1)])
+def test_an_engine_whose_disk_is_full_compiles_for_itself(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str, code: int
+) -> None:
+    monkeypatch.setenv(DIRECTORY, str(tmp_path))
+    command = [sys.executable, "-c", FILLS_UP, how]
+    assert subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode == code

@@ -50,7 +50,7 @@ def in_blocks_of_any_order(tokens: int) -> Tensor:
 
 
 def anywhere(tokens: int) -> Tensor:
-    return torch.randperm(BLOCKS * SIZE)[:tokens]
+    return torch.randperm(BLOCKS * SIZE)[:tokens].sort().values
 
 
 def from_the_middle_of_a_block(tokens: int) -> Tensor:
@@ -97,6 +97,27 @@ def test_tokens_without_a_slot_are_not_kept() -> None:
     assert torch.equal(values[3:5], nearest(value[[1, 3]]))
     assert not keys[:3].any()
     assert not keys[5:].any()
+
+
+def test_a_block_that_begins_is_cleared() -> None:
+    """A layer of another kind may have had it, whose bytes may be no numbers here."""
+    cache, (key, value) = empty().fill_(0xFF), rows(3, torch.bfloat16)
+    slots = torch.arange(2 * SIZE, 2 * SIZE + 3)
+    RoundedWriter(HEADS, WIDTH, SIZE)(None, key, value, cache, slots)
+    keys, values = read(cache, torch.arange(2 * SIZE, 3 * SIZE))
+    assert torch.equal(values[:3], nearest(value))
+    assert not keys[3:].any()
+    assert not values[3:].any()
+    assert (cache[[0, 1, *range(3, BLOCKS)]] == 0xFF).all()
+    again = torch.tensor([2 * SIZE + 3])
+    RoundedWriter(HEADS, WIDTH, SIZE)(None, key[:1], value[:1], cache, again)
+    assert torch.equal(read(cache, slots)[1], nearest(value))
+
+
+def test_slots_without_a_key_are_left_alone() -> None:
+    cache, (key, value) = empty(), rows(2, torch.bfloat16)
+    RoundedWriter(HEADS, WIDTH, SIZE)(None, key, value, cache, torch.arange(SIZE))
+    assert not read(cache, torch.arange(2, SIZE))[1].any()
 
 
 def test_nothing_to_write_is_nothing_written() -> None:

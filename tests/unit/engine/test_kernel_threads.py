@@ -17,9 +17,10 @@ from whisper_service.engine.kernel_threads import shares_threads
 def shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in an engine that `launch` has started."""
     monkeypatch.setattr(Path, "read_text", lambda _: "7f00 r-xp /lib/libiomp5.so")
-    monkeypatch.setattr(numba, "get_num_threads", torch.get_num_threads)
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", torch.get_num_threads())
     monkeypatch.setattr(numba.config, "THREADING_LAYER", "default")
     monkeypatch.setattr(parallel, "_launch_threads", lambda: None)
+    monkeypatch.setattr(numba, "threading_layer", lambda: numba.config.THREADING_LAYER)
 
 
 @pytest.mark.usefixtures("shared")
@@ -36,7 +37,15 @@ def test_they_are_not_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("shared")
 def test_they_are_not_where_their_numbers_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numba, "get_num_threads", lambda: torch.get_num_threads() + 1)
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", torch.get_num_threads() + 1)
+    # None may be asked for: OpenMP's number, which is PyTorch's, would become Numba's.
+    monkeypatch.setattr(parallel, "_launch_threads", lambda: pytest.fail("threads were launched"))
+    assert not shares_threads()
+
+
+@pytest.mark.usefixtures("shared")
+def test_they_are_not_where_numba_has_chosen_others_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba, "threading_layer", lambda: "tbb")
     assert not shares_threads()
 
 

@@ -1,8 +1,8 @@
 """Compiles the kernels in a process of its own, while the engine's is starting.
 
 That takes 7 s of a processor, and 70 MB that the engine's process would keep. Compiled code goes
-through a directory that only this service knows, and which it removes once the engine is ready: a
-cache that stays would have to be trusted, and be thrown away with every change.
+through a directory that only this service knows and that is gone when it ends: one that stays
+would have to be trusted, since what is in it is executed, and be thrown away with every change.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -22,39 +23,36 @@ _SECONDS = 120  # after which the engine compiles for itself
 
 
 class Ahead:
-    """The process, and the directory; both are gone after `finish`."""
+    """The process, and the directory. One is enough for all engines of this process."""
 
     def __init__(self) -> None:
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> dict[str, str]:
-        """Returns variables of the process that is to find what is compiled; none without a place.
+        """Returns variables of the process that is to find what is compiled. Safe to call twice.
 
-        An operator's own directory is used as it is, and stays.
+        They name no directory where there is no place for one.
         """
-        if DIRECTORY not in os.environ and self._directory is None:
+        if self._directory is None:
             try:
                 self._directory = tempfile.TemporaryDirectory(
                     prefix=_PREFIX, ignore_cleanup_errors=True
                 )
+                atexit.register(self.finish)
+                self._process = subprocess.Popen(  # noqa: S603 -- this module
+                    [sys.executable, "-P", "-m", __name__],
+                    env={**os.environ, DIRECTORY: self._directory.name},
+                    stdin=subprocess.DEVNULL,
+                )
             except OSError as error:
                 logger.info("kernels are compiled by the engine: %s", error)
-                return {}
-        variables = {DIRECTORY: self._directory.name} if self._directory else {}
-        if self._process is None:
-            atexit.register(self.finish)  # an engine that does not start leaves nothing behind
-            self._process = subprocess.Popen(  # noqa: S603 -- this module
-                [sys.executable, "-P", "-m", __name__],
-                env={**os.environ, **variables},
-                stdin=subprocess.DEVNULL,
-            )
-        return variables
+        return {DIRECTORY: self._directory.name if self._directory else ""}
 
-    def wait(self) -> None:
-        """Until all is compiled, or will not be."""
+    def wait(self) -> bool:
+        """Until all is compiled, or will not be: whether it is."""
         if self._process is None:
-            return
+            return False
         try:
             code = self._process.wait(_SECONDS)
         except subprocess.TimeoutExpired:
@@ -62,22 +60,44 @@ class Ahead:
             code = self._process.wait()
         if code:
             logger.warning(
-                "kernels are compiled by the engine: the process for it ended with %d", code
+                "kernels are compiled by the engine: what should have ended with %d", code
             )
+        return code == 0
 
-    def finish(self) -> None:
-        """Ends the process, if it is still there, and removes what it has compiled."""
+    def end(self) -> None:
+        """Ends the process, so that nobody has to wait for it."""
         if self._process is not None:
             self._process.kill()
+
+    def finish(self) -> None:
+        """Ends the process and removes what it has compiled."""
+        self.end()
+        if self._process is not None:
             self._process.wait()
-        self._process = None
         self.remove()
 
     def remove(self) -> None:
         """Removes what is compiled, and waits for nobody."""
         if self._directory is not None:
             self._directory.cleanup()
-        self._directory = None
+
+
+def forget_caches() -> None:
+    """From now on the kernels are compiled where they are called, and kept nowhere."""
+    for kernel in _kernels():
+        kernel._cache.disable()  # noqa: SLF001 -- Numba has no other way
+
+
+def _kernels() -> list[Any]:
+    from whisper_service.engine.kernels import audio_cache, encoder_weights, fp8_cache
+
+    return [
+        audio_cache.attend,
+        audio_cache.write,
+        encoder_weights.convert_keys,
+        encoder_weights.weigh,
+        fp8_cache.write,
+    ]
 
 
 def compile_all() -> None:

@@ -10,9 +10,10 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from whisper_service.engine.kernels.eight_bits import OFFSET, OFFSETS, WIDTH, shrunk, total
+from whisper_service.engine.kernels.eight_bits import LANES, OFFSET, WIDTH, lay_out, shrunk, total
 from whisper_service.engine.kernels.number_bits import (
     INNER,
+    LOWEST,
     OPTIONS,
     exp2,
     greater,
@@ -21,11 +22,9 @@ from whisper_service.engine.kernels.number_bits import (
 )
 from whisper_service.engine.kernels.vectors import I64, INTEGERS, Vectors
 
-TOGETHER = 16  # positions whose scores one register holds
 _PART = 512  # positions that a thread writes at a time
 _LARGEST_WEIGHT = np.float32(2**16 - 1)  # in two bytes
 _HALF, _BYTE = np.float32(0.5), np.float32(256)
-_LOWEST = np.float32(-3e38)
 
 
 @intrinsic
@@ -48,12 +47,12 @@ def _multiply(_: Any, query: Any, keys: Any, first: Any, groups: Any, products: 
         source, target = array.at(1, arguments[2]), array.at(4, I64(0))
 
         def body(group: Any, _: Any) -> list[Any]:
-            offset = builder.mul(group, I64(TOGETHER * WIDTH))
+            offset = builder.mul(group, I64(LANES * WIDTH))
             sums = [ir.Constant(INTEGERS, [0] * 16)] * 2  # two: each waits for the one before it
             for number, wanted in enumerate(queries):
                 four = array.load(source, builder.add(offset, I64(number * 64)))
                 sums[number % 2] = array.dot(sums[number % 2], four, wanted)
-            array.store(builder.add(*sums), target, builder.mul(group, I64(TOGETHER)))
+            array.store(builder.add(*sums), target, builder.mul(group, I64(LANES)))
             return []
 
         array.loop(arguments[3], [], body)
@@ -121,10 +120,10 @@ def _score(
         factor: the query's scale, times that of all scores.
         scores: float32[count], written.
     """
-    products = np.empty((count + TOGETHER - 1) // TOGETHER * TOGETHER, np.int32)
-    _multiply(query, cache, first, len(products) // TOGETHER, products)
+    products = np.empty((count + LANES - 1) // LANES * LANES, np.int32)
+    _multiply(query, cache, first, len(products) // LANES, products)
     too_much = total(query) * np.int32(OFFSET)
-    top = _LOWEST
+    top = LOWEST
     for place in range(count):
         product = np.float32(products[place] - too_much)
         score = product * (factor * widened(units[place]))
@@ -185,7 +184,7 @@ def _look(
     query = np.empty(WIDTH, np.int8)
     scores = np.zeros(blocks * size, np.float32)
     factor *= widened(shrunk(numbers, query))
-    top = _LOWEST
+    top = LOWEST
     for block in range(blocks):
         count, where = min(size, length - block * size), (table[block] * heads + head) * 2 * size
         into = scores[block * size :]
@@ -222,8 +221,11 @@ def attend(
     output: Any,
 ) -> None:
     heads = sizes[0]
-    for job in numba.prange(len(lengths) * heads):
-        request, head = job // heads, job % heads
+    requests = len(lengths)
+    # A thread gets jobs that follow each other: some heads of all requests, since one request may
+    # have many tokens.
+    for job in numba.prange(requests * heads):
+        head, request = job // requests, job % requests
         for token in range(starts[request], starts[request + 1]):
             _look(
                 queries[token * stride + head * WIDTH :],
@@ -249,10 +251,9 @@ def _keep(
     for head in range(heads):
         where = (block * heads + head) * 2 * size
         scales[where + position] = shrunk(keys[head * WIDTH :], row)
-        group = (where + position // TOGETHER * TOGETHER) * WIDTH
-        target = fours[group // 4 + position % TOGETHER :]
-        for place in range(WIDTH // 4):
-            target[place * TOGETHER] = fours_of_row[place] ^ OFFSETS
+        group = (where + position // LANES * LANES) * WIDTH
+        target = fours[group // 4 + position % LANES :]
+        lay_out(fours_of_row, target)
 
         where += size
         scales[where + position] = shrunk(values[head * WIDTH :], row)

@@ -9,9 +9,10 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from whisper_service.engine.kernels.eight_bits import OFFSET, OFFSETS, WIDTH, shrunk, total
+from whisper_service.engine.kernels.eight_bits import LANES, OFFSET, WIDTH, lay_out, shrunk, total
 from whisper_service.engine.kernels.number_bits import (
     INNER,
+    LOWEST,
     OPTIONS,
     exp2,
     greater,
@@ -23,7 +24,6 @@ from whisper_service.engine.kernels.vectors import FLOATS, I64, Vectors
 _ROWS = 6  # of queries in a tile: their sums fill 24 of 32 registers
 _COLUMNS = 4  # registers of 16 keys in a tile
 TILE = 16 * _COLUMNS
-_LOWEST = np.float32(-3e38)
 
 
 @numba.njit(**INNER)
@@ -32,9 +32,8 @@ def _convert_position(numbers: Any, position: Any, keys: Any, scales: Any, row: 
     fours, fours_of_row = keys.view(np.int32), row.view(np.int32)
     for head in range(heads):
         scales[head, position] = widened(shrunk(numbers[head * WIDTH :], row))
-        target = fours[(head * padded + position // 16 * 16) * WIDTH // 4 + position % 16 :]
-        for place in range(WIDTH // 4):
-            target[place * 16] = fours_of_row[place] ^ OFFSETS
+        group = (head * padded + position // LANES * LANES) * WIDTH
+        lay_out(fours_of_row, fours[group // 4 + position % LANES :])
 
 
 @numba.njit(parallel=True, **OPTIONS)
@@ -103,7 +102,7 @@ def _score(
 @numba.njit(**INNER)
 def _weigh_row(scores: Any, unit: Any, weights: Any) -> Any:
     """Writes bfloat16's bits of 2^(unit * (score - the greatest)); gives their total."""
-    top = _LOWEST
+    top = LOWEST
     for place in range(len(weights)):
         top = greater(top, scores[place])
     summed = np.float32(0)

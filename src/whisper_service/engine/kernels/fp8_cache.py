@@ -42,6 +42,11 @@ def write(keys: Any, values: Any, stride: int, slots: Any, sizes: Any, cache: An
         if slots[token] < 0:
             continue
         block, position = slots[token] // size, slots[token] % size
+        if position == 0:
+            # Of another kind of layer there may be what is no number here, and vLLM's kernel reads
+            # beyond the last position, though it gives that no weight.
+            begin = block * heads * 2 * size * width
+            cache[begin : begin + heads * 2 * size * width] = 0
         for head in range(heads):
             # Slices, since Numba asks of each of their places whether it is counted from the end.
             source = token * stride + head * width

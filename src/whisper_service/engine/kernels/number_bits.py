@@ -19,6 +19,8 @@ OPTIONS = _ALL | {"cache": bool(os.environ.get("NUMBA_CACHE_DIR"))}
 # Of those that only kernels call, which are compiled sooner without a way in for Python and C.
 INNER = _ALL | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
+LOG2_E = np.float32(1.4426950408889634)
+LOWEST = np.float32(-3e38)
 _LEAST = np.float32(-126)  # 2 to its power is the least number that is not denormal
 _HALF, _ONE = np.float32(0.5), np.float32(1)
 # ln(2)^k / k!, Taylor's polynomial: off by 3e-6 at 0.5, a thousandth of what bfloat16 rounds off.
