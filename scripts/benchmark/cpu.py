@@ -115,7 +115,7 @@ class Session:
         model = resolve_model("embedded", settings.cache_dir)
         cpus = ",".join(map(str, sorted(os.sched_getaffinity(0))))
         own = {"WHISPER_PROFILE": "cpu", "WHISPER_MODEL": "embedded"}
-        same = ("dtype", "kv_cache_dtype", "max_num_seqs", "max_num_batched_tokens")
+        same = ("dtype", "kv_cache_dtype", "block_size", "max_num_seqs", "max_num_batched_tokens")
         arguments = {name: profile.engine_args[name] for name in (*same, "max_model_len")}
         # All processors are its own, as they are the service's; the cache holds all its windows.
         theirs = {"VLLM_CPU_OMP_THREADS_BIND": cpus, "VLLM_CPU_KVCACHE_SPACE": "1"}
