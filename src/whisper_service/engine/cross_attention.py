@@ -7,8 +7,9 @@ each position and head, which AVX512-VNNI multiplies and adds four at a time: me
 (33 GB/s on two cores, for which a block has to be long), and an integer of eight bits is nearer to
 the number than fp8's three bits of mantissa.
 
-The integers take the place of vLLM's numbers in its own cache, which nothing else reads; the scales
-lie beside it. In each block and head, as the instruction wants them:
+The integers take the place of vLLM's numbers in its own cache; the scales lie beside it. A block
+that goes to the text afterwards is cleared when that begins (`cache_writes`), since vLLM's kernel
+may read what is left. In each block and head, as the instruction wants them:
 
     keys    uint8[size / 16, 64 / 4, 16, 4]: four numbers of a position together, 128 more than they
             are, since one factor has to be unsigned
