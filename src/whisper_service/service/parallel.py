@@ -57,7 +57,7 @@ class ParallelTranscription:
             on_piece: told each piece of text in the order of the audio, as soon as it is certain.
             slow_start: whether one window starts, and two more for each that ends, so that the
                 first are not held up by all the others: somebody waits for their text.
-            align: gives the words their times; None: nobody asked for them.
+            align: gives the words their times, and cuts segments in silences; None: neither.
         """
         self._decoder = decoder
         self._vocabulary = vocabulary

@@ -1,11 +1,18 @@
-"""Gives the words of a window their times, and always some times."""
+"""Gives the words of a window their times, and always some times.
+
+Where nobody asked for them they are found out all the same for a segment that goes on across a
+silence: they tell which of its words were said before it.
+"""
 
 from __future__ import annotations
 
 import logging
 import math
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import accumulate
 
+from whisper_service.audio.windows import SILENCE_SAMPLES
 from whisper_service.domain import SAMPLE_RATE, TranscriptionOptions, Window
 from whisper_service.engine.aligner import AlignmentError, AlignmentRequest
 from whisper_service.engine.decoding_rules import NO_TOKEN
@@ -15,6 +22,7 @@ from whisper_service.service.parallel import Align
 from whisper_service.service.window_decoder import DecodedWindow
 from whisper_service.telemetry.record import Stage, stage
 from whisper_service.whisper.hallucination import JudgedSegment, first_made_up
+from whisper_service.whisper.pauses import cut_in_pauses, spans_a_pause
 from whisper_service.whisper.segments import SegmentedWindow
 from whisper_service.whisper.tokenizer import TextTokenizer
 from whisper_service.whisper.vocabulary import Vocabulary
@@ -22,6 +30,8 @@ from whisper_service.whisper.word_times import SpokenText, estimate_words, time_
 from whisper_service.whisper.words import split_words
 
 _LEAST_PROGRESS = 1.0  # seconds of a window that are never heard again
+# Of what is left of a silence that was shortened, half is on either side; and the shortest word.
+_MARGIN = SILENCE_SAMPLES / SAMPLE_RATE / 2 + 0.2  # seconds
 
 logger = logging.getLogger(__name__)
 
@@ -38,16 +48,45 @@ class WordAligner:
         self._codes = {token: code for code, token in vocabulary.languages.items()}
 
     def align_for(self, options: TranscriptionOptions) -> Align:
-        """What gives a request's windows their words' times."""
+        """What gives a request's windows their words' times, and cuts segments in silences."""
         tasks = self._vocabulary.tasks
         task = self._vocabulary.task_token(options.task) if tasks else NO_TOKEN
         silence = options.hallucination_silence_seconds
+        # A segment that goes so far beyond a silence has words there: less is Whisper's rounding.
+        margin = _MARGIN + (options.speech.prefix_padding_ms / 1000 if options.speech else 0)
 
-        async def align(decoded: DecodedWindow, segmented: SegmentedWindow) -> SegmentedWindow:
+        async def with_words(decoded: DecodedWindow, segmented: SegmentedWindow) -> SegmentedWindow:
             aligned = await self._align(decoded, segmented, task)
-            return aligned if silence is None else _believed(decoded.window, aligned, silence)
+            if silence is not None:
+                aligned = _believed(decoded.window, aligned, silence)
+            return self._cut(decoded.window, aligned)
 
-        return align
+        async def without(decoded: DecodedWindow, segmented: SegmentedWindow) -> SegmentedWindow:
+            pauses = _pauses(decoded.window)
+            if not any(spans_a_pause(each, pauses, margin) for each in segmented.segments):
+                return segmented
+            aligned = await self._align(decoded, segmented, task)
+            timed = [
+                replace(segment, words=known.words)
+                for segment, known in zip(segmented.segments, aligned.segments, strict=True)
+            ]
+            cut = self._cut(decoded.window, replace(segmented, segments=tuple(timed)))
+            segments = (replace(segment, words=None) for segment in cut.segments)
+            return replace(segmented, segments=tuple(segments))
+
+        return with_words if options.words else without
+
+    def _cut(self, window: Window, timed: SegmentedWindow) -> SegmentedWindow:
+        """The window with its segments cut in the silences that were shortened."""
+        pauses = _pauses(window)
+        return replace(
+            timed,
+            segments=tuple(
+                part
+                for segment in timed.segments
+                for part in cut_in_pauses(segment, pauses, self._vocabulary.end_of_text)
+            ),
+        )
 
     async def _align(
         self, decoded: DecodedWindow, segmented: SegmentedWindow, task: int
@@ -91,6 +130,12 @@ class WordAligner:
             text = [each for each in known if each[0] < self._vocabulary.end_of_text]
             words = split_words([token for token, _ in text], self._tokenizer, language)
             yield SpokenText(words, [math.exp(logprob) for _, logprob in text])
+
+
+def _pauses(window: Window) -> list[float]:
+    """Where silence was taken out of the window, in its seconds."""
+    lengths = accumulate(len(span) / SAMPLE_RATE for span in window.spans)
+    return [*lengths][:-1]
 
 
 def _believed(window: Window, aligned: SegmentedWindow, silence: float) -> SegmentedWindow:

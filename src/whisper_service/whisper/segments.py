@@ -16,6 +16,7 @@ class TimedWord:
     start: float
     end: float
     probability: float
+    tokens: int = 1  # of text
 
 
 @dataclass(frozen=True)

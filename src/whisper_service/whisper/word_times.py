@@ -55,8 +55,7 @@ def time_words(
         _clip_after_pause(merged, last_speech, typical)
         last_speech = _fit(segment, merged, typical)
         start, end = merged[0].start, merged[-1].end
-        spoken = tuple(TimedWord(w.text, w.start, w.end, w.probability) for w in merged)
-        timed.append(replace(segment, start=start, end=max(start, end), words=spoken))
+        timed.append(replace(segment, start=start, end=max(start, end), words=_fixed(merged)))
     return timed
 
 
@@ -69,10 +68,9 @@ def estimate_words(segment: TimedTokens, text: SpokenText) -> TimedTokens:
         start = segment.start + span * seen / total
         seen += len(word.text)
         end = segment.start + span * seen / total
-        words.append(_Timing(word.text, start, end, _mean(text, token, word)))
+        words.append(_Timing(word.text, start, end, _mean(text, token, word), word.tokens))
         token += word.tokens
-    spoken = tuple(TimedWord(w.text, w.start, w.end, w.probability) for w in _merged(words))
-    return replace(segment, words=spoken)
+    return replace(segment, words=_fixed(_merged(words)))
 
 
 def in_order(times: Sequence[tuple[float, float]], earliest: float) -> list[tuple[float, float]]:
@@ -99,6 +97,7 @@ class _Timing:
     start: float
     end: float
     probability: float
+    tokens: int
 
     @property
     def seconds(self) -> float:
@@ -111,7 +110,7 @@ def _spread(texts: Sequence[SpokenText], boundaries: Sequence[float]) -> Iterato
         words, token = [], 0
         for word in text.words:
             start, end = boundaries[position], boundaries[position + word.tokens]
-            words.append(_Timing(word.text, start, end, _mean(text, token, word)))
+            words.append(_Timing(word.text, start, end, _mean(text, token, word), word.tokens))
             token += word.tokens
             position += word.tokens
         yield words
@@ -138,10 +137,15 @@ def _merged(words: Sequence[_Timing]) -> list[_Timing]:
     """The words with their punctuation, whose own time and probability do not count."""
     merged = []
     for group in merge_punctuation([word.text for word in words]):
-        core = words[group.core]
-        text = "".join(word.text for word in words[group.first : group.last])
-        merged.append(_Timing(text, core.start, core.end, core.probability))
+        core, together = words[group.core], words[group.first : group.last]
+        text = "".join(each.text for each in together)
+        tokens = sum(each.tokens for each in together)
+        merged.append(_Timing(text, core.start, core.end, core.probability, tokens))
     return merged
+
+
+def _fixed(words: Sequence[_Timing]) -> tuple[TimedWord, ...]:
+    return tuple(TimedWord(w.text, w.start, w.end, w.probability, w.tokens) for w in words)
 
 
 def _fit(segment: TimedTokens, words: Sequence[_Timing], typical: float) -> float:

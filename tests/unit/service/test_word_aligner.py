@@ -43,6 +43,7 @@ from .scripted_engine import (
 )
 
 WORDS = TranscriptionOptions(temperatures=(0.0,), words=True)
+PLAIN = replace(WORDS, words=False)
 
 
 def evenly(request: AlignmentRequest) -> tuple[float, ...]:
@@ -107,12 +108,48 @@ async def test_every_windows_words_are_timed_in_the_files_time() -> None:
 
 async def test_nobody_pays_for_words_that_were_not_asked_for() -> None:
     engine = ScriptedEngine(lambda _: said(0, " hello", 10.0))
-    decoder = decoder_for(engine)
-    pieces = await ParallelTranscription(decoder, VOCABULARY, FairSlots(4), 0.5).run(
-        windows_at(0, 40, seconds=10), EN
-    )
+    pieces = await run(engine, windows_at(0, 40, seconds=10), PLAIN)
     assert [segment.words for segment in segments_of(pieces)] == [None, None]
     assert not any(request.keep for request in engine.asked)
+
+
+# The first span's speech ends at 11 s, the second's begins at 70.8 s, a second later in the window.
+ACROSS = window_at((10.0, 11.5), (70.0, 72.0))
+
+
+@pytest.mark.parametrize("options", [WORDS, PLAIN], ids=["words", "plain"])
+async def test_a_segment_is_cut_in_a_silence_that_was_taken_out(
+    options: TranscriptionOptions,
+) -> None:
+    voiced = [Span(160_000, 176_000), Span(1_132_800, 1_152_000)]
+    engine = ScriptedEngine(lambda _: said(0, " hello w", 3.5), aligns=lambda _: (0.0, 1.0, 3.0))
+    pieces = await run(engine, [ACROSS], options, voiced)
+    first, second = segments_of(pieces, voiced)
+    assert (first.text, second.text) == (" hello", " w")
+    assert (first.start, first.end, second.start) == (10.0, 11.0, 70.8)
+    assert [bool(segment.words) for segment in (first, second)] == [options.words] * 2
+    assert len(engine.aligned) == 1
+
+
+async def test_a_segment_that_ends_in_what_is_left_of_a_silence_is_not_aligned() -> None:
+    """So Whisper rounds; padding of 0.3 s and half a second of silence are no speech."""
+    engine = ScriptedEngine(lambda _: said(0, " hello", 2.4, 2.4, " w", 3.5))
+    first, second = segments_of(await run(engine, [ACROSS], PLAIN))
+    assert (first.text, second.text) == (" hello", " w")
+
+
+async def test_logprobs_stay_with_the_text_of_their_part() -> None:
+    decoding = said(0, " hello w", 3.5)
+    logprobs = (-9.0, -0.5, -1.0, -9.0, -9.0)
+    engine = ScriptedEngine(
+        lambda _: replace(decoding, logprobs=logprobs), aligns=lambda _: (0.0, 1.0, 3.0)
+    )
+    assembly = Assembler(VOCABULARY, TOKENIZER).begin(())
+    (piece,) = await run(engine, [ACROSS], PLAIN)
+    spoken = [
+        (each.segment.text, [one.logprob for one in each.logprobs]) for each in assembly.add(piece)
+    ]
+    assert spoken == [(" hello", [-0.5]), (" w", [-1.0])]
 
 
 async def test_a_word_is_on_one_side_of_a_silence_that_was_taken_out() -> None:
