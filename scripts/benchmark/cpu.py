@@ -187,7 +187,8 @@ class Session:
             waits: filled with the seconds of pings to the service while it works.
         """
         for number in range(rounds):
-            those = audio[number % len(audio)]
+            # No clip comes twice: the service would know it, and vLLM its features.
+            those = [each.anew() for each in audio[number % len(audio)]]
             seconds = sum(each.seconds for each in those)
             for peer in peers:
                 if peer not in self._running:
@@ -259,38 +260,41 @@ class Session:
             for server in (self.service, self.vllm):
                 if server not in self._running:
                     continue
+                takes = [audio.anew() for _ in range(self.plan.recording_rounds)]
                 with server.process.turn():
-                    times = [server.first_delta(audio) for _ in range(self.plan.recording_rounds)]
+                    times = [server.first_delta(take) for take in takes]
                 self._number("first_delta_s", f"{name}: {server.name}", statistics.median(times))
 
     def _words(self) -> None:
         """Word times, where the service has them: beside the same clips without."""
         fields = {"response_format": "verbose_json", "timestamp_granularities[]": "word"}
+        those = clips(CLIP_SECONDS, 16)
+        seconds = sum(each.seconds for each in those)
         for _ in range(self.plan.rounds):
-            those = clips(CLIP_SECONDS, 16)
+            once, again = ([each.anew() for each in those] for _ in range(2))
             with self.service.process.turn():
-                plain = self.service.clips(those, response_format="verbose_json")
-                words = self.service.clips(those, **fields)
-            seconds = sum(each.seconds for each in those)
+                plain = self.service.clips(once, response_format="verbose_json")
+                words = self.service.clips(again, **fields)
             self.results.add("clips, 16, no word times", OURS, seconds, plain.seconds, 16)
             self.results.add("clips, 16, word times", OURS, seconds, words.seconds, 16)
 
     def _forms(self) -> None:
         """Every upload format and every answer's, beside as many plain requests."""
         audio = clips(CLIP_SECONDS, 16)
+        seconds = sum(each.seconds for each in audio)
         containers = [
             ("wav", ""), ("flac", "flac"), ("mp3", "libmp3lame"), ("ogg", "libopus"),
             ("webm", "libopus"), ("mp4", "aac"),
         ]  # fmt: skip
         answers = ("json", "text", "srt", "vtt", "verbose_json")
-        uploads = [
-            each.wav if not codec else each.encoded(container, codec)
-            for each, (container, codec) in zip(audio, containers * 3, strict=False)
-        ]
-        seconds = sum(each.seconds for each in audio)
         for _ in range(self.plan.rounds):
+            once, again = ([each.anew() for each in audio] for _ in range(2))
+            uploads = [
+                each.wav if not codec else each.encoded(container, codec)
+                for each, (container, codec) in zip(again, containers * 3, strict=False)
+            ]
             with self.service.process.turn():
-                plain = self.service.clips(audio)
+                plain = self.service.clips(once)
                 mixed = _mixed(self.service, uploads, answers)
             self.results.add("16 plain requests", OURS, seconds, plain.seconds, 16)
             self.results.add("16 of all formats, streams too", OURS, seconds, mixed, 16)

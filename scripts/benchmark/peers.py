@@ -216,7 +216,6 @@ class Service(Server):
             {
                 "WHISPER_HOST": "127.0.0.1",
                 "WHISPER_PORT": str(self.port),
-                "WHISPER_ENCODER_CACHE_WINDOWS": "0",  # it would know a clip again
                 "WHISPER_MAX_UPLOAD_BYTES": str(1 << 28),  # an hour without loss
                 **self._environment,
             },

@@ -52,6 +52,13 @@ class Audio:
         """Half the size, and nothing lost."""
         return self.encoded("flac", "flac")
 
+    def anew(self) -> Audio:
+        """The same to the ear, and for everybody's caches another: one in three samples is a step
+        of 16 bits higher, one lower.
+        """
+        steps = np.random.default_rng().integers(-1, 2, len(self.samples), np.int8)
+        return Audio(self.name, self.samples + steps.astype(np.float32) / 32_767)
+
     def encoded(self, container: str, codec: str) -> bytes:
         """The audio in another form, such as ("ogg", "libopus")."""
         import av

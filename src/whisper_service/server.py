@@ -45,6 +45,7 @@ from whisper_service.whisper.vocabulary import Vocabulary
 logger = logging.getLogger(__name__)
 
 _QUEUED_WINDOWS = 16  # that may wait for each that the engine decodes
+_ENCODER_CACHE_WINDOWS = 64  # at most, of each engine; 250 MB with large-v3
 
 
 def build_service(settings: Settings) -> TranscriptionService:
@@ -68,7 +69,7 @@ def build_service(settings: Settings) -> TranscriptionService:
         checkpoint.vocabulary,
         profile,
         overrides=settings.engine_args,
-        encoder_cache_windows=settings.encoder_cache_windows,
+        encoder_cache_windows=_encoder_cache_windows(profile, settings),
         alignment_heads=checkpoint.alignment_heads,
     )
     limits = DecodeLimits(
@@ -84,6 +85,13 @@ def build_service(settings: Settings) -> TranscriptionService:
         language_threshold=settings.language_threshold,
         admission=_admission(profile, settings),
     )
+
+
+def _encoder_cache_windows(profile: Profile, settings: Settings) -> int:
+    """A retry comes soon: about as many other windows are encoded before it as are decoded."""
+    if settings.encoder_cache_windows is not None:
+        return settings.encoder_cache_windows
+    return min(int(profile.engine_args["max_num_seqs"]), _ENCODER_CACHE_WINDOWS)
 
 
 def with_settings(profile: Profile, settings: Settings) -> Profile:

@@ -155,12 +155,13 @@ class Settings(BaseSettings):
         default=None,
         description="Windows of 30 s that each engine decodes together. Unset: by profile.",
     )
-    encoder_cache_windows: NonNegativeInt = Field(
-        default=64,
+    encoder_cache_windows: NonNegativeInt | None = Field(
+        default=None,
         description=(
-            "Windows whose encoder output is kept, so that a retry and the words' times are spared "
-            "the encoder. Windows that wait for their words are kept besides, two for each that is "
-            "decoded at most."
+            "Windows whose encoder output each engine keeps, so that a retry and the words' times "
+            "are spared the encoder: 1.5 MB each with whisper-base, 4 MB with large-v3. Unset: as "
+            "many as it decodes together, 64 at most. Windows that wait for their words are kept "
+            "besides, two for each that is decoded at most."
         ),
     )
 
