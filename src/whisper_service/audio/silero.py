@@ -2,7 +2,8 @@
 
 The package's network takes a frame of 32 ms at a time. All of it but its LSTM looks at one frame
 only: that part is called here once for all frames, and the LSTM goes over their sequence. PyTorch
-takes a third of the time that ONNX Runtime does for the same network.
+takes a third of the time that ONNX Runtime does for the same network. The network begins with a
+convolution that is a short-time Fourier transform, which is computed as such: a fifth of the time.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONTEXT_SAMPLES = 64  # the end of the frame before, which the network wants to see again
+_STEP, _WINDOW = 128, 256  # samples of the transform
 
 State = Any  # of the LSTM; None: before the first frame
 
@@ -40,6 +42,7 @@ class SileroNetwork:
             self._lstm.load_state_dict({f"{name}_l0": weight for name, weight in cell.items()})
             self._weight = weights["decoder.decoder.2.weight"].flatten()
             self._bias = weights["decoder.decoder.2.bias"]
+            self._hann = torch.hann_window(_WINDOW)
 
     def __call__(
         self, frames: NDArray[np.float32], state: State
@@ -53,8 +56,11 @@ class SileroNetwork:
         import torch
 
         with torch.inference_mode():
-            network = self._network
-            encoded = network.encoder(network.stft(torch.from_numpy(frames)))
+            padded = torch.nn.functional.pad(
+                torch.from_numpy(frames), (0, CONTEXT_SAMPLES), mode="reflect"
+            )
+            spectra = torch.fft.rfft(padded.unfold(-1, _WINDOW, _STEP) * self._hann).abs()
+            encoded = self._network.encoder(spectra.transpose(1, 2))
             # From [frames, features, 1] to [sequence, batch, features].
             hidden, state = self._lstm(encoded.transpose(1, 2), state)
             probabilities = torch.sigmoid(hidden[:, 0].relu() @ self._weight + self._bias)
