@@ -57,7 +57,7 @@ class Audio:
         of 16 bits higher, one lower.
         """
         steps = np.random.default_rng().integers(-1, 2, len(self.samples), np.int8)
-        return Audio(self.name, self.samples + steps.astype(np.float32) / 32_767)
+        return Audio(self.name, self.samples + (steps / 32_767).astype(np.float32))
 
     def encoded(self, container: str, codec: str) -> bytes:
         """The audio in another form, such as ("ogg", "libopus")."""
