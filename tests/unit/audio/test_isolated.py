@@ -223,6 +223,7 @@ def test_cancelling_ends_the_process_whatever_it_does(hostile):
         assert pool.submit(play, hostile).result().size == 16_000
 
 
+@pytest.mark.slow
 def test_others_are_not_disturbed_by_a_process_that_breaks():
     decoder = IsolatedDecoder(3, HOSTILE)
     try:
@@ -244,6 +245,7 @@ def held_here() -> tuple[int, int, int]:
     return len(os.listdir("/proc/self/fd")), len(children()), len(shared)  # noqa: PTH208
 
 
+@pytest.mark.slow
 def test_breaking_over_and_over_leaves_nothing_behind(hostile):
     play(hostile)
     before = held_here()
