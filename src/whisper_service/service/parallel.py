@@ -129,7 +129,7 @@ class ParallelTranscription:
         self, part: int, window: Window, language: int, on_first: OnFirst | None = None
     ) -> int:
         """One of the file's windows, to its end. Returns its language."""
-        language = await self._window(part, window, language, on_first)
+        language = await self._window(self._pieces, part, window, language, on_first)
         self._pieces.end(part)
         if self._may_start is not None:
             self._may_start.release()
@@ -137,7 +137,12 @@ class ParallelTranscription:
         return language
 
     async def _window(
-        self, part: int, window: Window, language: int, on_first: OnFirst | None = None
+        self,
+        pieces: InOrder[Piece],
+        part: int,
+        window: Window,
+        language: int,
+        on_first: OnFirst | None = None,
     ) -> int:
         """The window, and what its text leaves uncovered, until nothing is."""
         while True:
@@ -159,17 +164,28 @@ class ParallelTranscription:
                 or _was_cut_off(decoded, segmented)
                 or self._is_terse(decoded, segmented)
             ):
-                for half in _halves(window):
-                    await self._window(part, half, language)
+                await self._both_halves(pieces, part, window, language)
                 return language
             covered = self._covered(decoded, segmented)
             if self._align is not None:
                 segmented = await self._align(decoded, segmented)
                 covered = min(covered, segmented.covered)
-            self._pieces.add(part, (decoded, segmented))
+            pieces.add(part, (decoded, segmented))
             if decoded.silent or window.seconds - covered < _SHORTEST_TAIL:
                 return language
             window = window.after(covered)
+
+    async def _both_halves(
+        self, pieces: InOrder[Piece], part: int, window: Window, language: int
+    ) -> None:
+        """Of a window, at once; the second's text follows the first's."""
+        halves: InOrder[Piece] = InOrder(2, lambda piece: pieces.add(part, piece))
+
+        async def half(number: int, audio: Window) -> None:
+            await self._window(halves, number, audio, language)
+            halves.end(number)
+
+        await together([half(number, audio) for number, audio in enumerate(_halves(window))])
 
     def _segmented(self, decoded: DecodedWindow) -> SegmentedWindow:
         """The window's segments, an open text at its end among them where that can be believed.

@@ -414,6 +414,40 @@ class TestTokenLimit:
             (speech(74, 90),),
         ]
 
+    async def test_halves_are_decoded_at_once_and_told_in_order(self) -> None:
+        held = asyncio.Event()
+
+        def answer(request: DecodingRequest) -> Decoding:
+            if length_of(request) > 16:
+                return said(0, " much", finished=False)
+            engine.gates[60.0] = held  # the first half's end waits for the second's
+            return closed(request)
+
+        async def hold() -> None:
+            while len(engine.ended) < 2:  # noqa: ASYNC110 -- the script has no event for it
+                await asyncio.sleep(0)
+            held.set()
+
+        engine = ScriptedEngine(answer)
+        window = with_pause(windows_at(60)[0], 14.0)
+        told: list[Piece] = []
+        decoder = decoder_for(engine)
+        at_once = ParallelTranscription(decoder, VOCABULARY, FairSlots(8), 0.5, told.append)
+        work = asyncio.gather(hold(), at_once.run([window], EN))
+        _, pieces = await asyncio.wait_for(work, 10)
+        assert [length_of(request) for request in engine.ended] == [30, 16, 14]
+        assert [decoded.window.seconds for decoded, _ in told] == [14, 16]
+        assert pieces == told
+
+    async def test_one_place_in_the_engine_is_enough_for_two_halves(self) -> None:
+        engine = ScriptedEngine(
+            lambda request: (
+                said(0, " much", finished=False) if length_of(request) > 16 else closed(request)
+            )
+        )
+        await asyncio.wait_for(transcription(engine, slots=FairSlots(1)).run(windows_at(0), EN), 10)
+        assert engine.most == 1
+
     async def test_halves_are_halved_down_to_a_quarter(self) -> None:
         engine = ScriptedEngine(lambda _: said(0, " much", finished=False))
         pieces = await run(engine, windows_at(0))
