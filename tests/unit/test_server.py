@@ -35,6 +35,7 @@ def test_windows_in_flight_are_counted_for_each_engine(profile: Profile) -> None
     assert with_settings(two, settings).max_windows == 20
 
 
+@pytest.mark.slow
 def test_the_end_at_once_is_that_of_all_processes() -> None:
     reading, writing = os.pipe()
     waiting, going = os.pipe()

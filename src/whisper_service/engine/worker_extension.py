@@ -72,6 +72,7 @@ class WhisperWorkerExtension:
         from whisper_service.engine.cross_attention import use_integer_cross_attention
         from whisper_service.engine.kernel_threads import shares_threads
         from whisper_service.engine.kernels.ahead import forget_caches
+        from whisper_service.engine.packed_vocabulary import use_packed_vocabulary
 
         if not compiled:
             forget_caches()
@@ -86,6 +87,8 @@ class WhisperWorkerExtension:
             # Which leaves what is no fp8, and is cleared by the writes.
             "integer_cross_attention": shared and writes and use_integer_cross_attention(layers),
             "rounded_cache_writes": writes,
+            # Before the decoder, which takes its embeddings.
+            "packed_vocabulary": shared and use_packed_vocabulary(self.model_runner.model),
             "short_decoder": use_short_decoder(model.decoder, config, get_forward_context),
         }
         return [name for name, used in in_use.items() if used]

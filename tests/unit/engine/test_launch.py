@@ -104,6 +104,7 @@ def test_ranges_of_processors_are_understood(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what vLLM imports
+@pytest.mark.slow
 def test_vllm_still_has_what_is_replaced_for_a_moment() -> None:
     from vllm.v1.engine import utils
 

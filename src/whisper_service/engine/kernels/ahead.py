@@ -89,7 +89,7 @@ def forget_caches() -> None:
 
 
 def _kernels() -> list[Any]:
-    from whisper_service.engine.kernels import audio_cache, encoder_weights, fp8_cache
+    from whisper_service.engine.kernels import audio_cache, encoder_weights, fp8_cache, vocabulary
 
     return [
         audio_cache.attend,
@@ -97,6 +97,7 @@ def _kernels() -> list[Any]:
         encoder_weights.convert_keys,
         encoder_weights.weigh,
         fp8_cache.write,
+        vocabulary.multiply,
     ]
 
 
@@ -104,13 +105,16 @@ def compile_all() -> None:
     """For the types that they are called with."""
     from numba import types
 
-    from whisper_service.engine.kernels import audio_cache, encoder_weights, fp8_cache
-    from whisper_service.engine.kernels.vectors import has_vnni
+    from whisper_service.engine.kernels import audio_cache, encoder_weights, fp8_cache, vocabulary
+    from whisper_service.engine.kernels.vectors import has_bfloat16, has_vnni
 
     bits, halves = types.int8[::1], types.int16[::1]
     numbers, slots, whole = types.float32[::1], types.int64[::1], types.int64
     sizes = types.UniTuple(whole, 2)
     fp8_cache.write.compile((halves, halves, whole, slots, types.UniTuple(whole, 3), bits))
+    if has_bfloat16():
+        counted = types.int32[::1]
+        vocabulary.multiply.compile((counted, whole, counted, whole, numbers))
     if not has_vnni():
         return
     encoder_weights.convert_keys.compile((halves, whole, bits, types.float32[:, ::1]))

@@ -9,17 +9,38 @@ import llvmlite.binding
 from llvmlite import ir
 from numba.core import cgutils
 
-from whisper_service.engine.kernels.number_bits import F32, I32
+from whisper_service.engine.kernels.number_bits import F32, I8, I32
+
+
+class _BFloat16(ir.Type):  # type: ignore[misc]  # llvmlite is not typed
+    """What llvmlite has no name for, and LLVM has."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BFloat16)
+
+    def __hash__(self) -> int:
+        return hash(_BFloat16)
+
 
 I64 = ir.IntType(64)
 INTEGERS = ir.VectorType(I32, 16)  # or four times as many bytes
 FLOATS = ir.VectorType(F32, 16)
+_HALVES = ir.VectorType(_BFloat16(), 32)
 
 
 def has_vnni() -> bool:
     """Whether there is `Vectors.dot`: AVX512-VNNI."""
     features = llvmlite.binding.get_host_cpu_features()
     return all(features.get(name, False) for name in ("avx512f", "avx512bw", "avx512vnni"))
+
+
+def has_bfloat16() -> bool:
+    """Whether there is `Vectors.dot_halves`: AVX512-BF16."""
+    features = llvmlite.binding.get_host_cpu_features()
+    return all(features.get(name, False) for name in ("avx512f", "avx512bw", "avx512bf16"))
 
 
 class Vectors:
@@ -63,6 +84,21 @@ class Vectors:
         name = "llvm.x86.avx512.vpdpbusd.512"
         function = cgutils.get_or_insert_function(self._builder.module, kind, name)
         return self._builder.call(function, [sums, unsigned, signed])
+
+    def dot_halves(self, sums: Any, some: Any, others: Any) -> Any:
+        """Adds to 16 float32 the products of two bfloat16 each: AVX512-BF16's `vdpbf16ps`."""
+        kind = ir.FunctionType(FLOATS, [FLOATS, _HALVES, _HALVES])
+        name = "llvm.x86.avx512bf16.dpbf16ps.512"
+        function = cgutils.get_or_insert_function(self._builder.module, kind, name)
+        halves = [self._builder.bitcast(each, _HALVES) for each in (some, others)]
+        return self._builder.call(function, [sums, *halves])
+
+    def prefetch(self, pointer: Any, offset: Any) -> None:
+        """Has 64 bytes come from memory to the second cache, to be read soon."""
+        kind = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), *[I32] * 3])
+        function = cgutils.get_or_insert_function(self._builder.module, kind, "llvm.prefetch.p0")
+        place = self._place(pointer, offset, I8)
+        self._builder.call(function, [place, I32(0), I32(2), I32(1)])
 
     def loop(
         self, count: Any, start: list[Any], body: Callable[[Any, list[Any]], list[Any]]
