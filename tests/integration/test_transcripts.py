@@ -121,5 +121,5 @@ def test_it_computes_with_its_own_kernels_where_they_are_better(server: Server) 
     facts = re.search(r"own_kernels=(\S+)", server.log.read_text())
     assert facts is not None
     assert facts[1] == (
-        "integer_encoder_attention+integer_cross_attention+rounded_cache_writes+packed_vocabulary+short_decoder"
+        "integer_encoder_attention+integer_cross_attention+rounded_cache_writes+packed_weights+short_decoder"
     )

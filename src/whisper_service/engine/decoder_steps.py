@@ -1,8 +1,9 @@
 """vLLM's Whisper decoder on a processor: the same operators, and a shorter way to each of them.
 
 A step is some 150 operators. With one window they take 3 ms, and the modules, wrappers and
-dispatchers around them 2 ms more. What is computed is the same, bit for bit. A GPU needs none of
-this: there a step is a graph.
+dispatchers around them 2 ms more. What is computed is the same, bit for bit, but for the order of
+sums where weights are kept in another order (`packed_weights`). A GPU needs none of this: there a
+step is a graph.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from torch import Tensor, nn
 _Rows = Callable[[Tensor], Tensor]
 
 
-def use_short_decoder(decoder: Any, vllm_config: Any, context: Callable[[], Any]) -> bool:
+def use_short_decoder(
+    decoder: Any, vllm_config: Any, context: Callable[[], Any], *, pack: bool
+) -> bool:
     """Replaces the decoder's `forward` where nothing would be left out by that.
 
     Args:
         decoder: vLLM's WhisperDecoder.
         vllm_config: its configuration.
         context: vLLM's `get_forward_context`.
+        pack: whether weights may be kept in another order as well (`packed_weights`).
 
     Returns:
         Whether it has.
@@ -36,7 +40,7 @@ def use_short_decoder(decoder: Any, vllm_config: Any, context: Callable[[], Any]
     )
     if not plain or not all(hasattr(each, "cpu_linear") for each in _linear_layers(decoder)):
         return False
-    decoder.forward = ShortDecoder(decoder, context)
+    decoder.forward = ShortDecoder(decoder, context, _packed if pack else _linear)
     return True
 
 
@@ -62,13 +66,16 @@ class ShortDecoder:
     Args:
         decoder: as `use_short_decoder` has it.
         context: the same.
+        linear: what a linear layer becomes that has a row for each token.
     """
 
-    def __init__(self, decoder: Any, context: Callable[[], Any]) -> None:
+    def __init__(
+        self, decoder: Any, context: Callable[[], Any], linear: Callable[[Any], _Rows]
+    ) -> None:
         self._whole = decoder.forward  # while vLLM warms up there are no requests to attend to
         self._context = context
         self._token, self._position = decoder.embed_tokens, decoder.embed_positions
-        self._layers = [_Layer(layer) for layer in decoder.layers]
+        self._layers = [_Layer(layer, linear) for layer in decoder.layers]
         self._norm = _norm(decoder.layer_norm)
         first = decoder.layers[0]
         self._names = first.self_attn.attn.layer_name, first.encoder_attn.attn.layer_name
@@ -92,7 +99,7 @@ class ShortDecoder:
 
 
 class _Layer:
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, layer: Any, linear: Callable[[Any], _Rows]) -> None:
         own, cross = layer.self_attn, layer.encoder_attn
         self._own, self._cross = own.attn, cross.attn
         self._heads, self._width = own.attn.num_heads, own.attn.head_size
@@ -100,10 +107,10 @@ class _Layer:
             _norm,
             (layer.self_attn_layer_norm, layer.encoder_attn_layer_norm, layer.final_layer_norm),
         )
-        self._query_key_value, self._own_out = _linear(own.qkv_proj), _linear(own.out_proj)
-        self._query, self._key_value = _linear(cross.q_proj), _linear(cross.kv_proj)
-        self._cross_out = _linear(cross.out_proj)
-        self._wide, self._narrow = _linear(layer.mlp.fc1), _linear(layer.mlp.fc2)
+        self._query_key_value, self._own_out = linear(own.qkv_proj), linear(own.out_proj)
+        self._query, self._cross_out = linear(cross.q_proj), linear(cross.out_proj)
+        self._key_value = _linear(cross.kv_proj)  # of all positions of the audio
+        self._wide, self._narrow = linear(layer.mlp.fc1), linear(layer.mlp.fc2)
         self._activation = layer.mlp.activation_fn
 
     def __call__(
@@ -137,6 +144,13 @@ def _linear(layer: Any) -> _Rows:
         return product
 
     return linear
+
+
+def _packed(layer: Any) -> _Rows:
+    # Numba, not earlier (`worker_extension`).
+    from whisper_service.engine.packed_weights import PackedLinear
+
+    return PackedLinear(layer)
 
 
 def _norm(layer: nn.LayerNorm) -> _Rows:

@@ -12,16 +12,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from whisper_service.engine.kernels.vectors import has_bfloat16
-from whisper_service.engine.kernels.vocabulary import BLOCK, multiply
+from whisper_service.engine.kernels.few_rows import BLOCK, multiply
+from whisper_service.engine.packed_weights import can_pack, flat_pairs, packed
 
 
 def use_packed_vocabulary(model: Any) -> bool:
-    """Replaces the embeddings and the last layer where the processor has the instructions.
-
-    With AMX vLLM's are fast as well.
+    """Replaces the embeddings and the last layer where there is a faster product.
 
     Args:
         model: vLLM's WhisperForConditionalGeneration.
@@ -31,16 +28,15 @@ def use_packed_vocabulary(model: Any) -> bool:
     """
     decoder, head = model.model.decoder, model.proj_out
     weight: Tensor = decoder.embed_tokens.weight
-    amx = torch.cpu._is_amx_tile_supported()  # noqa: SLF001
     is_tied = head.weight.data_ptr() == weight.data_ptr() and head.weight.shape == weight.shape
-    plain = weight.dtype == torch.bfloat16 and hasattr(head, "cpu_linear") and is_tied
-    if not plain or amx or not has_bfloat16() or type(decoder.embed_tokens) is not nn.Embedding:
+    plain = type(decoder.embed_tokens) is nn.Embedding and hasattr(head, "cpu_linear")
+    if not plain or not is_tied or not can_pack(weight.dtype):
         return False
-    packed = PackedVocabulary(weight.detach())
+    vocabulary = PackedVocabulary(weight.detach())
     nothing = torch.empty(0, dtype=weight.dtype)
-    head.cpu_linear = packed.logits
+    head.cpu_linear = vocabulary.logits
     head.weight = nn.Parameter(nothing, requires_grad=False)
-    decoder.embed_tokens = packed
+    decoder.embed_tokens = vocabulary
     return True
 
 
@@ -53,11 +49,9 @@ class PackedVocabulary(nn.Module):
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
-        self._tokens, width = weight.shape
-        filled = functional.pad(weight, (0, 0, 0, -self._tokens % BLOCK))
-        # [blocks, pairs of a token's numbers, tokens of a block, two]
-        self._weights = filled.view(-1, BLOCK, width // 2, 2).transpose(1, 2).contiguous()
-        self._flat = self._weights.view(torch.int32).numpy().reshape(-1)
+        self._tokens = len(weight)
+        self._weights = packed(weight)
+        self._flat = flat_pairs(self._weights)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """bfloat16[any, width] for int64[any]."""
@@ -67,7 +61,6 @@ class PackedVocabulary(nn.Module):
         """float32[rows, tokens] for bfloat16[rows, width]: in place of vLLM's `cpu_linear`."""
         products = torch.empty(len(rows), self._tokens)
         if len(rows):
-            pairs = rows.contiguous().view(torch.int32).numpy().reshape(-1)
             into = products.numpy().reshape(-1)
-            multiply(pairs, len(rows), self._flat, self._tokens, into)
+            multiply(flat_pairs(rows), len(rows), self._flat, self._tokens, into)
         return products

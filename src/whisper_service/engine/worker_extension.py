@@ -81,15 +81,18 @@ class WhisperWorkerExtension:
         shared = shares_threads()
         layers, config = model.decoder.layers, self.model_runner.vllm_config
         attention = use_own_attention(model.encoder.layers, integers=shared)
+        # Before the decoder, which takes its embeddings.
+        packs = shared and use_packed_vocabulary(self.model_runner.model)
         writes = use_rounded_cache_writes(layers)
         in_use = {
             f"{attention}_encoder_attention": attention is not None,
             # Which leaves what is no fp8, and is cleared by the writes.
             "integer_cross_attention": shared and writes and use_integer_cross_attention(layers),
             "rounded_cache_writes": writes,
-            # Before the decoder, which takes its embeddings.
-            "packed_vocabulary": shared and use_packed_vocabulary(self.model_runner.model),
-            "short_decoder": use_short_decoder(model.decoder, config, get_forward_context),
+            "packed_weights": packs,
+            "short_decoder": use_short_decoder(
+                model.decoder, config, get_forward_context, pack=packs
+            ),
         }
         return [name for name, used in in_use.items() if used]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from whisper_service.engine.decoder_steps import ShortDecoder, use_short_decoder
+from whisper_service.engine.decoder_steps import ShortDecoder, _linear, use_short_decoder
 
 from .tiny_decoder import HEADS, POSITIONS, WIDTH, as_vllms, tiny_whisper
 
@@ -110,7 +110,7 @@ class Step:
 @torch.inference_mode()
 def test_it_is_the_decoder(sizes: list[int]) -> None:
     decoder, now = Decoder(), []
-    short = ShortDecoder(decoder, lambda: now[-1])
+    short = ShortDecoder(decoder, lambda: now[-1], _linear)
     encoded = torch.randn(POSITIONS, WIDTH)
     found = []
     for size in sizes:
@@ -123,7 +123,7 @@ def test_it_is_the_decoder(sizes: list[int]) -> None:
 
 
 def test_while_vllm_warms_up_its_own_runs() -> None:
-    short = ShortDecoder(Decoder(), lambda: SimpleNamespace(attn_metadata=None))
+    short = ShortDecoder(Decoder(), lambda: SimpleNamespace(attn_metadata=None), _linear)
     assert short(TOKENS, torch.arange(len(TOKENS)), None) == "vLLM's own"  # type: ignore[comparison-overlap]
 
 
@@ -139,7 +139,7 @@ def configured(**changes: Any) -> Any:
 
 def test_it_is_used_where_it_leaves_nothing_out() -> None:
     decoder = Decoder()
-    assert use_short_decoder(decoder, configured(), lambda: None)
+    assert use_short_decoder(decoder, configured(), lambda: None, pack=False)
     assert isinstance(decoder.forward, ShortDecoder)
 
 
@@ -154,14 +154,14 @@ def test_it_is_used_where_it_leaves_nothing_out() -> None:
 )
 def test_it_is_not_used_where_more_is_done_on_the_way(changes: dict[str, Any]) -> None:
     decoder = Decoder()
-    assert not use_short_decoder(decoder, configured(**changes), lambda: None)
+    assert not use_short_decoder(decoder, configured(**changes), lambda: None, pack=False)
     assert not isinstance(decoder.forward, ShortDecoder)
 
 
 def test_it_is_not_used_for_a_compiled_one_or_on_a_gpu() -> None:
     compiled = Decoder()
     compiled.do_not_compile = False
-    assert not use_short_decoder(compiled, configured(), lambda: None)
+    assert not use_short_decoder(compiled, configured(), lambda: None, pack=False)
     on_gpu = Decoder()
     del on_gpu.layers[-1].mlp.fc2.cpu_linear
-    assert not use_short_decoder(on_gpu, configured(), lambda: None)
+    assert not use_short_decoder(on_gpu, configured(), lambda: None, pack=False)

@@ -89,7 +89,7 @@ def forget_caches() -> None:
 
 
 def _kernels() -> list[Any]:
-    from whisper_service.engine.kernels import audio_cache, encoder_weights, fp8_cache, vocabulary
+    from whisper_service.engine.kernels import audio_cache, encoder_weights, few_rows, fp8_cache
 
     return [
         audio_cache.attend,
@@ -97,7 +97,8 @@ def _kernels() -> list[Any]:
         encoder_weights.convert_keys,
         encoder_weights.weigh,
         fp8_cache.write,
-        vocabulary.multiply,
+        few_rows.multiply,
+        few_rows.multiply_and_add,
     ]
 
 
@@ -105,7 +106,7 @@ def compile_all() -> None:
     """For the types that they are called with."""
     from numba import types
 
-    from whisper_service.engine.kernels import audio_cache, encoder_weights, fp8_cache, vocabulary
+    from whisper_service.engine.kernels import audio_cache, encoder_weights, few_rows, fp8_cache
     from whisper_service.engine.kernels.vectors import has_bfloat16, has_vnni
 
     bits, halves = types.int8[::1], types.int16[::1]
@@ -114,7 +115,8 @@ def compile_all() -> None:
     fp8_cache.write.compile((halves, halves, whole, slots, types.UniTuple(whole, 3), bits))
     if has_bfloat16():
         counted = types.int32[::1]
-        vocabulary.multiply.compile((counted, whole, counted, whole, numbers))
+        few_rows.multiply.compile((counted, whole, counted, whole, numbers))
+        few_rows.multiply_and_add.compile((counted, whole, counted, halves, halves))
     if not has_vnni():
         return
     encoder_weights.convert_keys.compile((halves, whole, bits, types.float32[:, ::1]))

@@ -1,4 +1,8 @@
-"""Products of a few rows with all of the vocabulary's weights (`packed_vocabulary`)."""
+"""Products of a few rows with many weights, which memory is the limit of.
+
+Weights lie in the order in which they are read, int32[outputs / 64, pairs, 64], flat: two bfloat16
+of an output in each, and 64 outputs together (`packed_weights`).
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,11 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from whisper_service.engine.kernels.number_bits import INNER, OPTIONS
+from whisper_service.engine.kernels.number_bits import INNER, OPTIONS, rounded, widened
 from whisper_service.engine.kernels.vectors import FLOATS, I64, Vectors
 
-_COLUMNS = 4  # registers of 16 tokens in a block
-BLOCK = 16 * _COLUMNS  # tokens
+_COLUMNS = 4  # registers of 16 outputs in a block
+BLOCK = 16 * _COLUMNS  # outputs
 
 
 def _product(number: int, lines: int) -> Any:
@@ -32,7 +36,7 @@ def _product(number: int, lines: int) -> Any:
         target: Any,
         stride: Any,
     ) -> Any:
-        """Products with the 64 tokens of a block.
+        """Products with the weights of a block's 64 outputs.
 
         Args:
             rows: two bfloat16 in each int32, int32[any, pairs], flat.
@@ -118,25 +122,48 @@ def _multiply_block(
 
 
 @numba.njit(parallel=True, **OPTIONS)
-def multiply(rows: Any, count: int, weights: Any, tokens: int, products: Any) -> None:
-    """Writes float32[count, tokens], flat.
+def multiply(rows: Any, count: int, weights: Any, outputs: int, products: Any) -> None:
+    """Writes float32[count, outputs], flat.
 
     Args:
         rows: two bfloat16 in each int32, int32[count, pairs], flat.
         count: of rows.
-        weights: int32[ceil(tokens / 64), pairs, 64], flat, two bfloat16 in each.
-        tokens: of the vocabulary.
+        weights: of all outputs, and of as many more as fill the last block.
+        outputs: how many.
         products: written.
     """
     pairs = len(rows) // count
-    for block in numba.prange((tokens + BLOCK - 1) // BLOCK):
-        first, token = block * pairs * BLOCK, block * BLOCK
-        if token + BLOCK <= tokens:
-            into = products[token:]
-            _multiply_block(rows, count, weights, first, len(weights), pairs, into, tokens)
+    for block in numba.prange((outputs + BLOCK - 1) // BLOCK):
+        first, output = block * pairs * BLOCK, block * BLOCK
+        if output + BLOCK <= outputs:
+            into = products[output:]
+            _multiply_block(rows, count, weights, first, len(weights), pairs, into, outputs)
         else:
             last = np.empty(count * BLOCK, np.float32)
             _multiply_block(rows, count, weights, first, len(weights), pairs, last, BLOCK)
             for row in range(count):
-                for place in range(tokens - token):
-                    products[row * tokens + token + place] = last[row * BLOCK + place]
+                for place in range(outputs - output):
+                    products[row * outputs + output + place] = last[row * BLOCK + place]
+
+
+@numba.njit(parallel=True, **OPTIONS)
+def multiply_and_add(rows: Any, count: int, weights: Any, bias: Any, products: Any) -> None:
+    """Writes bfloat16[count, outputs], flat, the bias added.
+
+    Args:
+        rows: as above.
+        count: the same.
+        weights: the same.
+        bias: bfloat16's bits, int16[outputs]; whole blocks.
+        products: written, bfloat16's bits.
+    """
+    pairs, outputs = len(rows) // count, len(bias)
+    for block in numba.prange(outputs // BLOCK):
+        sums = np.empty(count * BLOCK, np.float32)
+        first, output = block * pairs * BLOCK, block * BLOCK
+        _multiply_block(rows, count, weights, first, len(weights), pairs, sums, BLOCK)
+        some = bias[output:]
+        for row in range(count):
+            into = products[row * outputs + output :]
+            for place in range(BLOCK):
+                into[place] = rounded(sums[row * BLOCK + place] + widened(some[place]))
