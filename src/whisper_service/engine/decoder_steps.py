@@ -148,9 +148,9 @@ def _linear(layer: Any) -> _Rows:
 
 def _packed(layer: Any) -> _Rows:
     # Numba, not earlier (`worker_extension`).
-    from whisper_service.engine.packed_weights import PackedLinear
+    from whisper_service.engine.packed_weights import PackedLinear, fills_blocks
 
-    return PackedLinear(layer)
+    return PackedLinear(layer) if fills_blocks(layer) else _linear(layer)
 
 
 def _norm(layer: nn.LayerNorm) -> _Rows:

@@ -42,11 +42,16 @@ def flat_pairs(numbers: Tensor) -> NDArray[np.int32]:
     return pairs
 
 
+def fills_blocks(layer: Any) -> bool:
+    """Whether a linear layer of vLLM's has whole blocks of outputs, as every Whisper's does."""
+    return bool(layer.output_size % BLOCK == 0 and layer.input_size % 2 == 0)
+
+
 class PackedLinear:
     """A linear layer of vLLM's: by its own product where there are many rows.
 
     Args:
-        layer: with vLLM's `cpu_linear`; it has whole blocks of outputs.
+        layer: with vLLM's `cpu_linear`; it `fills_blocks`.
     """
 
     def __init__(self, layer: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
 
@@ -59,7 +59,7 @@ class WordAligner:
             aligned = await self._align(decoded, segmented, task)
             if silence is not None:
                 aligned = _believed(decoded.window, aligned, silence)
-            return self._cut(decoded.window, aligned)
+            return self._cut(aligned, _pauses(decoded.window))
 
         async def without(decoded: DecodedWindow, segmented: SegmentedWindow) -> SegmentedWindow:
             pauses = _pauses(decoded.window)
@@ -70,15 +70,14 @@ class WordAligner:
                 replace(segment, words=known.words)
                 for segment, known in zip(segmented.segments, aligned.segments, strict=True)
             ]
-            cut = self._cut(decoded.window, replace(segmented, segments=tuple(timed)))
+            cut = self._cut(replace(segmented, segments=tuple(timed)), pauses)
             segments = (replace(segment, words=None) for segment in cut.segments)
             return replace(segmented, segments=tuple(segments))
 
         return with_words if options.words else without
 
-    def _cut(self, window: Window, timed: SegmentedWindow) -> SegmentedWindow:
+    def _cut(self, timed: SegmentedWindow, pauses: Sequence[float]) -> SegmentedWindow:
         """The window with its segments cut in the silences that were shortened."""
-        pauses = _pauses(window)
         return replace(
             timed,
             segments=tuple(

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from whisper_service.engine.kernels.vectors import has_bfloat16
-from whisper_service.engine.packed_weights import PackedLinear, packed
+from whisper_service.engine.packed_weights import PackedLinear, fills_blocks, packed
 
 pytestmark = [
     pytest.mark.slow,  # kernels are compiled
@@ -79,3 +79,11 @@ def test_the_last_block_is_filled_up() -> None:
     assert blocks.shape == (2, WIDTH // 2, 64, 2)
     assert torch.equal(blocks[1, :, 5].flatten(), weight[69])
     assert not blocks[1, :, 6:].any()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "width", "fills"),
+    [(64, 96, True), (192, 2, True), (100, 96, False), (64, 3, False)],
+)
+def test_layers_of_another_shape_are_left_to_vllm(outputs: int, width: int, fills: bool) -> None:
+    assert fills_blocks(SimpleNamespace(output_size=outputs, input_size=width)) is fills
