@@ -6,6 +6,7 @@ import asyncio
 import math
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import pairwise
 
 from whisper_service.audio.windows import quietest
 from whisper_service.domain import SAMPLE_RATE, TIME_PRECISION, WINDOW_SECONDS, Span, Window
@@ -20,7 +21,8 @@ from whisper_service.whisper.segments import SegmentedWindow, TimedTokens, segme
 from whisper_service.whisper.vocabulary import Vocabulary
 
 _SHORTEST_TAIL = 0.2  # seconds; less than this holds no word
-_UNHEARD_SPEECH = 1.0  # seconds of speech after a window's last time: its text ended early
+_UNHEARD_SPEECH = 1.0  # seconds of speech after which a text may not end yet
+_LEFT_OUT = 0.5  # seconds of speech after a window's last time, from which on that is heard again
 _SHORTEST_SPLIT = 3.0  # seconds; half of it is still a few words
 _SHORTEST_TERSE = 10.0  # seconds; half of it is still a sentence
 _LEAST_SPEECH = 1.0  # seconds of speech in a window, from which on a text is expected
@@ -30,6 +32,10 @@ _LEAST_TOKENS, _MOST_TOKENS = 2.0, 30.0
 _LEAST_TOKENS_WITH_PAUSES = 3.0
 _TERSE_TOKENS = 1.0  # text tokens a second of speech; people speak three and more
 _TERSE_SECONDS = 4.0  # of speech in one segment, from which on that is told from a pause
+_PAUSE = 0.5  # seconds without speech, which two sentences may have between them
+# A longer one is no part of a segment; voice activity detection leaves none in a window.
+_LONG_PAUSE = 2.0
+_SPEECH_ASIDE = 0.5  # seconds of speech on either side of such a pause; less is no sentence
 
 Piece = tuple[DecodedWindow, SegmentedWindow]
 OnPiece = Callable[[Piece], None]
@@ -163,12 +169,8 @@ class ParallelTranscription:
                 )
             on_first, language = None, decoded.decoding.language
             segmented = self._segmented(decoded)
-            if (
-                decoded.to_split
-                or _was_cut_off(decoded, segmented)
-                or self._is_terse(decoded, segmented)
-            ):
-                await self._both_halves(pieces, part, window, language)
+            if (cut := self._where_to_split(decoded, segmented)) is not None:
+                await self._both_parts(pieces, part, window.cut(cut), language)
                 return language
             covered = self._covered(decoded, segmented)
             if self._align is not None:
@@ -179,17 +181,17 @@ class ParallelTranscription:
                 return language
             window = window.after(covered)
 
-    async def _both_halves(
-        self, pieces: InOrder[Piece], part: int, window: Window, language: int
+    async def _both_parts(
+        self, pieces: InOrder[Piece], part: int, windows: tuple[Window, Window], language: int
     ) -> None:
         """Of a window, at once; the second's text follows the first's."""
-        halves: InOrder[Piece] = InOrder(2, lambda piece: pieces.add(part, piece))
+        both: InOrder[Piece] = InOrder(2, lambda piece: pieces.add(part, piece))
 
-        async def half(number: int, audio: Window) -> None:
-            await self._window(halves, number, audio, language)
-            halves.end(number)
+        async def one(number: int, window: Window) -> None:
+            await self._window(both, number, window, language)
+            both.end(number)
 
-        await together([half(number, audio) for number, audio in enumerate(split_in_pause(window))])
+        await together([one(number, window) for number, window in enumerate(windows)])
 
     def _segmented(self, decoded: DecodedWindow) -> SegmentedWindow:
         """The window's segments, an open text at its end among them where that can be believed.
@@ -220,18 +222,46 @@ class ParallelTranscription:
         least = _LEAST_TOKENS if len(stretches) <= 1 else _LEAST_TOKENS_WITH_PAUSES
         return least <= self._density(decoded, part) <= _MOST_TOKENS
 
-    def _is_terse(self, decoded: DecodedWindow, segmented: SegmentedWindow) -> bool:
-        """Whether a segment says next to nothing for the time that somebody speaks in it.
+    def _where_to_split(self, decoded: DecodedWindow, segmented: SegmentedWindow) -> int | None:
+        """The sample at which to split the window, since its text cannot be all; None: it may be.
 
-        Whisper then gave one sentence the time of several. It does not with less audio at once.
+        A segment that says next to nothing for the time that somebody speaks in it is one sentence
+        with the time of several. Whisper does not leave them out with less audio at once.
         """
+        window = decoded.window
+        if decoded.to_split or _was_cut_off(decoded, segmented):
+            return quietest_middle(window)
         if decoded.silent:
-            return False
-        return any(
-            self._voiced_seconds(decoded.window, part) > _TERSE_SECONDS
-            and self._density(decoded, part) < _least_density(decoded.window, part)
-            for part in segmented.segments
-        )
+            return None
+        for part in segmented.segments:
+            density, pause = self._density(decoded, part), self._longest_pause(window, part)
+            if pause and (density < _LEAST_TOKENS or len(pause) > _LONG_PAUSE * SAMPLE_RATE):
+                return (pause.start + pause.end) // 2
+            is_long = self._voiced_seconds(window, part) > _TERSE_SECONDS
+            if density < _TERSE_TOKENS and is_long and window.seconds >= _SHORTEST_TERSE:
+                return quietest_middle(window)
+        return None
+
+    def _longest_pause(self, window: Window, part: TimedTokens) -> Span | None:
+        """The longest pause of a segment that has speech on both sides, in samples of the window.
+
+        None: there is none of `_PAUSE` and more.
+        """
+        speech = [
+            Span(max(span.start, start), min(span.end, end))
+            for start, end in [(round(part.start * SAMPLE_RATE), round(part.end * SAMPLE_RATE))]
+            for span in _inside(window, self._voiced)
+            if span.start < end and span.end > start
+        ]
+        total = sum(map(len, speech))
+        pauses = []
+        before = 0
+        for one, following in pairwise(speech):
+            before += len(one)
+            if min(before, total - before) >= _SPEECH_ASIDE * SAMPLE_RATE:
+                pauses.append(Span(one.end, following.start))
+        longest = max(pauses, key=len, default=Span(0, 0))
+        return longest if len(longest) >= _PAUSE * SAMPLE_RATE else None
 
     def _density(self, decoded: DecodedWindow, part: TimedTokens) -> float:
         """Text tokens for each second in which somebody speaks."""
@@ -252,19 +282,12 @@ class ParallelTranscription:
             return decoded.window.seconds
         last = segmented.segments[-1].end
         unheard = _overlap(decoded.window.after(last).spans, self._voiced)
-        return last if unheard >= _UNHEARD_SPEECH * SAMPLE_RATE else segmented.covered
+        return last if unheard >= _LEFT_OUT * SAMPLE_RATE else segmented.covered
 
 
 def _heard(window: Window, part: TimedTokens) -> Window:
     """What of the window a segment is about."""
     return window.after(part.start).cut(round(max(part.end - part.start, 0) * SAMPLE_RATE))[0]
-
-
-def _least_density(window: Window, part: TimedTokens) -> float:
-    """Text tokens a second of speech; less are too few. A sentence has no long silence in it."""
-    if len(_heard(window, part).spans) > 1:
-        return _LEAST_TOKENS
-    return _TERSE_TOKENS if window.seconds >= _SHORTEST_TERSE else 0.0
 
 
 def _was_cut_off(decoded: DecodedWindow, segmented: SegmentedWindow) -> bool:
@@ -274,10 +297,23 @@ def _was_cut_off(decoded: DecodedWindow, segmented: SegmentedWindow) -> bool:
     return limited and alone and decoded.window.seconds > WINDOW_SECONDS / 4
 
 
-def split_in_pause(window: Window) -> tuple[Window, Window]:
-    """The window cut in a pause near its middle."""
+def quietest_middle(window: Window) -> int:
+    """The sample near the window's middle at which to split it: in a pause."""
     third = len(window.samples) // 3
-    return window.cut(quietest(window.samples, third, 2 * third))
+    return quietest(window.samples, third, 2 * third)
+
+
+def _inside(window: Window, voiced: Sequence[Span]) -> Iterator[Span]:
+    """What of the file's speech is in the window, in samples of the window."""
+    offset = 0
+    for span in window.spans:
+        for place, _ in _shared([span], voiced):
+            start, end = (
+                min(max(edge, span.start), span.end) - span.start + offset
+                for edge in (voiced[place].start, voiced[place].end)
+            )
+            yield Span(start, end)
+        offset += len(span)
 
 
 def _overlap(some: Sequence[Span], others: Sequence[Span]) -> int:

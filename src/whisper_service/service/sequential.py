@@ -8,7 +8,7 @@ from __future__ import annotations
 from whisper_service.domain import WINDOW_SAMPLES, Window
 from whisper_service.engine.decoding_rules import NO_TOKEN
 from whisper_service.service.fair_slots import Slots
-from whisper_service.service.parallel import Align, OnPiece, Piece, split_in_pause
+from whisper_service.service.parallel import Align, OnPiece, Piece, quietest_middle
 from whisper_service.service.window_decoder import WindowDecoder
 from whisper_service.whisper.segments import SegmentedWindow, segment_window
 from whisper_service.whisper.vocabulary import Vocabulary
@@ -66,9 +66,7 @@ class SequentialTranscription:
                 history = []
         return pieces
 
-    async def _decode(
-        self, window: Window, language: int, history: tuple[int, ...]
-    ) -> Piece:
+    async def _decode(self, window: Window, language: int, history: tuple[int, ...]) -> Piece:
         """The window's text, or that of as much of its beginning as comes to an end.
 
         A text that repeats itself at each temperature until it is cut off hides what is said
@@ -80,7 +78,7 @@ class SequentialTranscription:
             segmented = segment_window(decoded.decoding.tokens, window.seconds, self._vocabulary)
             cut_off = decoded.doubted and not decoded.decoding.finished
             if cut_off and segmented.covered == window.seconds >= _SHORTEST_SPLIT:
-                window = split_in_pause(window)[0]
+                window = window.cut(quietest_middle(window))[0]
             else:
                 return decoded, segmented
 

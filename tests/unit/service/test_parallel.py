@@ -247,7 +247,7 @@ class TestBelievedTail:
         [
             pytest.param(" a", [speech(24, 30)], id="too little for its speech"),
             pytest.param(" a" * 70, [speech(24, 28)], id="too much for its speech"),
-            pytest.param(" a" * 4, [speech(24, 27), speech(28, 30)], id="too little for a pause"),
+            pytest.param(" a" * 4, [speech(24, 27), speech(27.4, 30)], id="too little for a pause"),
             pytest.param(" a" * 8, [], id="and nobody knows where speech is"),
         ],
     )
@@ -327,7 +327,7 @@ class TestEarlyEnd:
 
     async def test_silence_after_the_last_time_is_not(self) -> None:
         engine = ScriptedEngine(self.answer)
-        await transcription(engine).run(windows_at(0), EN, [speech(0, 4.5), speech(40, 50)])
+        await transcription(engine).run(windows_at(0), EN, [speech(0, 4.4), speech(40, 50)])
         assert len(engine.asked) == 1
 
     async def test_without_knowing_where_speech_is_whisper_is_taken_at_its_word(self) -> None:
@@ -380,7 +380,7 @@ class TestRepetition:
         assert {request.temperature for request in engine.asked} == {0.7}
 
     async def test_a_window_of_a_few_words_is_tried_hotter(self) -> None:
-        engine = ScriptedEngine(lambda _: said(0, self.SAME * 9, 2))
+        engine = ScriptedEngine(lambda _: said(0, self.SAME * 9, 2.5))
         await self.run(engine, 0.0, 0.5, seconds=2.5)
         assert [request.temperature for request in engine.asked] == [0.0, 0.5]
 
@@ -406,7 +406,33 @@ class TestTerseText:
 
     async def test_few_words_in_little_speech_are_believed(self) -> None:
         engine = ScriptedEngine(lambda _: said(0, " no", 30))
-        await transcription(engine).run(windows_at(0), EN, [speech(3, 4), speech(20, 21)])
+        await transcription(engine).run(windows_at(0), EN, [speech(3, 4), speech(4.4, 6)])
+        assert len(engine.asked) == 1
+
+    async def test_few_words_around_a_pause_are_not(self) -> None:
+        def answer(request: DecodingRequest) -> Decoding:
+            return said(0, " hello" if length_of(request) > 6 else " much more", length_of(request))
+
+        engine = ScriptedEngine(answer)
+        window = window_at((0, 8))
+        pieces = await transcription(engine).run([window], EN, [speech(0, 1), speech(4, 7)])
+        assert [start_of(request) for request in engine.asked] == [0, 0, 2.5]
+        assert texts(pieces) == [" much more"] * 2
+
+    @pytest.mark.parametrize(("pause", "split"), [(1.9, False), (2.1, True)])
+    async def test_nor_is_any_text_over_a_long_pause(self, *, pause: float, split: bool) -> None:
+        engine = ScriptedEngine(lambda each: said(0, " a" * 20, length_of(each)))
+        voiced = [speech(0, 2), speech(2 + pause, 4 + pause)]
+        await transcription(engine).run([window_at((0, 8))], EN, voiced)
+        assert len(engine.asked) == (3 if split else 1)
+
+    @pytest.mark.parametrize("voiced", [[(0, 3), (6, 6.4)], [(0, 0.4), (6, 8)]])
+    async def test_a_pause_before_or_after_a_mere_sound_is_none(
+        self, voiced: list[tuple[float, float]]
+    ) -> None:
+        engine = ScriptedEngine(lambda _: said(0, " a" * 3, 8))
+        window = window_at((0, 8))
+        await transcription(engine).run([window], EN, [speech(*each) for each in voiced])
         assert len(engine.asked) == 1
 
     @pytest.mark.parametrize(("text", "split"), [(" no more", True), (" a" * 12, False)])

@@ -122,10 +122,13 @@ async def test_a_segment_is_cut_in_a_silence_that_was_taken_out(
     options: TranscriptionOptions,
 ) -> None:
     voiced = [Span(160_000, 176_000), Span(1_132_800, 1_152_000)]
-    engine = ScriptedEngine(lambda _: said(0, " hello w", 3.5), aligns=lambda _: (0.0, 1.0, 3.0))
+    engine = ScriptedEngine(
+        lambda _: said(0, " hello" * 4 + " w", 3.5),
+        aligns=lambda _: (0.0, 0.3, 0.5, 0.8, 1.0, 3.0),
+    )
     pieces = await run(engine, [ACROSS], options, voiced)
     first, second = segments_of(pieces, voiced)
-    assert (first.text, second.text) == (" hello", " w")
+    assert (first.text, second.text) == (" hello" * 4, " w")
     assert (first.start, first.end, second.start) == (10.0, 11.0, 70.8)
     assert [bool(segment.words) for segment in (first, second)] == [options.words] * 2
     assert len(engine.aligned) == 1
