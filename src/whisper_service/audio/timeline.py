@@ -7,8 +7,7 @@ follows is early. But a clock may be wrong, and then only the samples can be bel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from whisper_service.audio.packet_times import RESTART_SECONDS
 
 # Containers whose times were written by who recorded. FFmpeg makes up those of the others (mp3,
 # aac, flac, wav) by counting samples.
@@ -19,7 +18,6 @@ MOST_SILENCE_SECONDS = 3600.0  # and so is every further one after so much in su
 
 # Clocks are coarse (a millisecond in Matroska) and recorders stamp packets when they come.
 _JITTER_SECONDS = 0.03
-_RESTART_SECONDS = 0.25  # a clock that is so far behind has been set back
 _LARGEST_PRIMING_SECONDS = 1.0  # a track may begin so long before 0: what codecs add in front
 
 
@@ -46,7 +44,7 @@ class Timeline:
         if self._expected is None:
             self._expected = self._beginning(time - self._untimed) + self._untimed
         gap = time - self._expected
-        if gap > _JITTER_SECONDS or gap < -_RESTART_SECONDS:
+        if gap > _JITTER_SECONDS or gap < -RESTART_SECONDS:
             self._expected = time
         self._expected += seconds
         fits = gap <= LONGEST_GAP_SECONDS and self._silence + gap <= MOST_SILENCE_SECONDS
@@ -67,29 +65,3 @@ class Timeline:
         if self._container_start is None or self._container_start < -_LARGEST_PRIMING_SECONDS:
             return first
         return min(first, max(self._container_start, 0.0))
-
-
-def without_outliers(packets: Iterable[Any]) -> Iterator[Any]:
-    """The packets, without the times that both neighbours contradict: damage, and no jump."""
-    earlier: int | None = None  # the last time that is believed
-    waiting = None
-    for packet in packets:
-        if waiting is not None:
-            earlier = _checked(waiting, earlier, packet.pts)
-            yield waiting
-        waiting = packet
-    if waiting is not None:
-        yield waiting
-
-
-def _checked(packet: Any, earlier: int | None, later: int | None) -> int | None:
-    """Takes the packet's time away if it is an outlier. Returns the last time that is believed."""
-    if packet.pts is None:
-        return earlier
-    if later is not None:
-        too_early = earlier is not None and packet.pts < earlier <= later
-        too_late = packet.pts > later and (earlier is None or earlier <= later)
-        if too_early or too_late:
-            packet.pts = None
-            return earlier
-    return int(packet.pts)

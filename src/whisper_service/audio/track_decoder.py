@@ -10,7 +10,8 @@ import av
 import numpy as np
 
 from whisper_service.audio.mixdown import Mixdown
-from whisper_service.audio.timeline import Timeline, without_outliers
+from whisper_service.audio.packet_times import PacketTimes
+from whisper_service.audio.timeline import Timeline
 from whisper_service.audio.tracks import Packets
 from whisper_service.audio.upload_reader import Watch
 from whisper_service.domain import SAMPLE_RATE, Samples
@@ -68,6 +69,7 @@ class TrackDecoder:
         self._timeline = timeline
         self._meter = meter
         self._watch = watch
+        self._tick_seconds = float(track.time_base or 0)
         self._mixdown = Mixdown()
         self._before = meter.count  # samples of the parts before this one
         self._position = 0.0  # seconds of this part that were decoded
@@ -92,7 +94,7 @@ class TrackDecoder:
         codec = self._track.codec_context
         codec.thread_count = 1  # uploads are decoded beside one another; threads would not pay
         packets = Packets(container, [self._track])
-        for packet in packets if self._timeline is None else without_outliers(packets):
+        for packet in self._with_times(packets):
             self._watch.check()
             try:
                 frames = codec.decode(packet)
@@ -110,6 +112,9 @@ class TrackDecoder:
         if self._damaged:
             count = self._good + self._damaged
             logger.info("%d of an upload's %d packets were damaged", self._damaged, count)
+
+    def _with_times(self, packets: Iterable[Any]) -> Iterable[Any]:
+        return packets if self._timeline is None else PacketTimes(packets, self._tick_seconds)
 
     @property
     def is_noise(self) -> bool:
@@ -142,7 +147,9 @@ class TrackDecoder:
         if self._timeline is None:
             return lost
         self._timeline.advance(lost)
-        gap = self._timeline.silence_before(_time_of(frame), seconds)
+        # Frames have their packets' unit of time, and begin behind what the decoder cut off.
+        time = None if frame.pts is None else frame.pts * self._tick_seconds
+        gap = self._timeline.silence_before(time, seconds)
         # A gap that does not fit is a wrong clock rather than a recording that is too long.
         return lost + (gap if lost + gap + seconds <= self._meter.seconds_left else 0.0)
 
@@ -162,13 +169,6 @@ class TrackDecoder:
         self._lost_packets += 1
         seconds = float((packet.duration or 0) * (packet.time_base or 0))
         self._lost_seconds += min(max(seconds, 0.0), _LONGEST_DAMAGE_SECONDS)
-
-
-def _time_of(frame: Any) -> float | None:
-    """When the frame begins on its container's clock, without what the decoder cut off."""
-    if frame.pts is None or not frame.time_base:
-        return None
-    return float(frame.pts * frame.time_base)
 
 
 def _held_back(codec: Any) -> list[Any]:
