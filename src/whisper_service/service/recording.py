@@ -26,12 +26,13 @@ class Recording:
     """duration: of the file, in seconds. windows: of its speech; none: there is none.
 
     voiced: where somebody speaks, without the padding that the windows have; empty where that was
-    not looked for.
+    not looked for. broken_at: the second at which the file broke; None: it is whole.
     """
 
     duration: float
     windows: tuple[Window, ...]
     voiced: tuple[Span, ...] = ()
+    broken_at: float | None = None
 
     @property
     def speech(self) -> Window:
@@ -90,13 +91,13 @@ class RecordingReader:
             samples = self._decoder.decode(upload, self._limits, cancelled, arriving)
         duration = len(samples) / SAMPLE_RATE
         if speech is None or hearing is None:
-            return Recording(duration, tuple(split_quietly(samples)))
+            return Recording(duration, tuple(split_quietly(samples)), (), arriving.broken_at)
         with stage(Stage.VAD):
             probabilities = hearing.result()
         padded = spans_of_speech(probabilities, len(samples), speech)
         bare = replace(speech, prefix_padding_ms=0)
         voiced = spans_of_speech(probabilities, len(samples), bare)
-        return Recording(duration, tuple(pack(samples, padded)), voiced)
+        return Recording(duration, tuple(pack(samples, padded)), voiced, arriving.broken_at)
 
     def close(self) -> None:
         """Ends what is being read, and the decoding processes."""

@@ -199,7 +199,7 @@ class TranscriptionService:
         align = self._words.align_for(options)
         assembly = self._assembler.begin(recording.voiced, prompt_tokens=len(decoder.prompt))
         if listener is not None:
-            listener.began(recording.duration)
+            listener.began(recording.duration, recording.broken_at)
 
         def on_piece(piece: Piece) -> None:
             for spoken in assembly.add(piece):
@@ -229,6 +229,7 @@ class TranscriptionService:
             language=options.language,
             duration=recording.duration,
             logprobs=options.logprobs,
+            broken_at=recording.broken_at,
         )
 
     async def _read(
