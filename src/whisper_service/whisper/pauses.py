@@ -48,6 +48,17 @@ def cut_in_pauses(
     return cut
 
 
+def where_the_words_are(segment: TimedTokens, pauses: Sequence[float]) -> TimedTokens:
+    """The segment without the pauses that are before all of its words, or behind them."""
+    words = segment.words
+    if not words:
+        return segment
+    first, last = ((word.start + word.end) / 2 for word in (words[0], words[-1]))
+    start = max([segment.start, *(pause for pause in pauses if pause <= first)])
+    end = min([segment.end, *(pause for pause in pauses if pause > last)])
+    return replace(segment, start=start, end=max(start, end))
+
+
 def _words_between(
     words: Sequence[TimedWord], pauses: Sequence[float]
 ) -> Iterator[tuple[int, tuple[TimedWord, ...]]]:

@@ -388,8 +388,8 @@ def test_a_gap_of_minutes_in_a_file_costs_nothing_and_hides_no_speech(detector, 
     assert time.monotonic() - began < 0.2
     assert len(silent) == -(-len(gap) // 512)
     assert not silent.any()
-    alone = detector.find_speech(clip, SpeechOptions())
-    behind = detector.find_speech(np.concatenate([gap, clip]), SpeechOptions())
+    alone = detector.find_speech(clip, UNPADDED)
+    behind = detector.find_speech(np.concatenate([gap, clip]), UNPADDED)
     moved = [(span.start + len(gap), span.end + len(gap)) for span in alone]
     found = [(span.start, span.end) for span in behind]
     assert np.abs(np.subtract(found, moved)).max() <= 3 * 512
