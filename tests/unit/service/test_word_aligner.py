@@ -160,7 +160,7 @@ async def test_a_segment_that_ends_just_behind_a_silence_is_cut_by_its_words(end
 async def test_a_segment_that_ends_before_what_it_says_is_cut_by_its_words() -> None:
     """It ends in the silence; yet until the next one begins, somebody speaks."""
     engine = ScriptedEngine(
-        lambda _: said(0, " hello w", 2.0, 3.0, " hello", 3.5),
+        lambda _: said(0, " hello w", 2.2, 3.0, " hello", 3.5),
         aligns=lambda _: (0.3, 1.0, 2.6, 3.0),
     )
     first, second, third = segments_of(await run(engine, [ACROSS], PLAIN, SPEECH), SPEECH)
