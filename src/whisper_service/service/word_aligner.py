@@ -32,7 +32,7 @@ from whisper_service.whisper.segments import SegmentedWindow, TimedTokens
 from whisper_service.whisper.tokenizer import TextTokenizer
 from whisper_service.whisper.vocabulary import Vocabulary
 from whisper_service.whisper.word_times import SpokenText, estimate_words, time_words
-from whisper_service.whisper.words import split_words
+from whisper_service.whisper.words import split_words, with_whole_characters
 
 _LEAST_PROGRESS = 1.0  # seconds of a window that are never heard again
 # Of what is left of a silence that was shortened, half is on either side; and the shortest word.
@@ -137,7 +137,9 @@ class WordAligner:
             known = list(zip(segment.tokens, logprobs, strict=False))
             text = [each for each in known if each[0] < self._vocabulary.end_of_text]
             words = split_words([token for token, _ in text], self._tokenizer, language)
-            yield SpokenText(words, [math.exp(logprob) for _, logprob in text])
+            yield SpokenText(
+                with_whole_characters(words), [math.exp(logprob) for _, logprob in text]
+            )
 
 
 @dataclass(frozen=True)
