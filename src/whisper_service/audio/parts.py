@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from whisper_service.audio.upload_reader import Watch, chunks
 
-_MOST_PARTS = 10_000
+_MOST_PARTS = 2_000  # opening one takes up to a millisecond
 
 _OGG_PAGE = re.compile(rb"OggS\x00([\x00-\x07])")  # RFC 3533: version 0, flags
 _OGG_BEGINS = 2  # the flag of a logical stream's first page
@@ -59,9 +59,14 @@ def _ogg_links(upload: BinaryIO, watch: Watch) -> Iterator[int]:
 
 
 def _flac_streams(upload: BinaryIO, watch: Watch) -> Iterator[int]:
+    """All but the first one, before which there may be tags."""
+    first: int | None = None
     for position, chunk in chunks(upload, watch, overlap=_LONGEST_SIGNATURE):
         for found in _FLAC_BEGINS.finditer(chunk):
-            yield position + found.start()
+            start = position + found.start()
+            first = start if first is None else first
+            if start > first:
+                yield start
 
 
 def _ebml_documents(upload: BinaryIO, watch: Watch) -> Iterator[int]:

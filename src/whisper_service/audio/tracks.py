@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 MAX_READ_ERRORS = 100  # places at which a container may be broken and still go on
 
-_MOST_TRACKS = 16  # that are listened to
+_MOST_TRACKS = 32  # that are listened to
 _LONGEST_FRAME_SECONDS = 60.0  # a longer one is not worth its memory
 _BLOCK_SAMPLES = SAMPLE_RATE // 50  # 20 ms
 _LOUDEST_BLOCKS = 5  # 100 ms have to be so loud: a click is no sound

@@ -113,6 +113,14 @@ def test_many_links_are_read_in_order():
     assert heard == pytest.approx([300 + 100 * n for n in range(6)], abs=2)
 
 
+def test_tags_before_the_first_flac_are_no_part():
+    tags = b"ID3\x03\x00\x00\x00\x00\x01\x00" + bytes(128)
+    pair = [file(*part) for part in PAIRS["flac, another rate"]]
+    samples, broken_at = read(tags + b"".join(pair))
+    check_both(samples)
+    assert broken_at is None
+
+
 def test_streams_that_begin_together_are_no_chain():
     tracks = [Sound(tone(48_000, 400), "libopus"), Sound(tone(48_000, 900), "libopus")]
     assert_one_part(made("ogg", tracks), "ogg")
