@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -34,6 +35,7 @@ from whisper_service.whisper.vocabulary import Vocabulary
 from whisper_service.whisper.word_times import SpokenText, estimate_words, time_words
 from whisper_service.whisper.words import split_words, with_whole_characters
 
+_UNHEARD_SECONDS = 1.0  # of speech without words; less is a noise, or a word that was left out
 _LEAST_PROGRESS = 1.0  # seconds of a window that are never heard again
 # Of what is left of a silence that was shortened, half is on either side; and the shortest word.
 _MARGIN = SILENCE_SAMPLES / SAMPLE_RATE / 2 + 0.2  # seconds
@@ -65,6 +67,7 @@ class WordAligner:
 
         async def with_words(decoded: DecodedWindow, segmented: SegmentedWindow) -> SegmentedWindow:
             aligned = await self._align(decoded, segmented, task)
+            aligned = replace(aligned, covered=pausing.heard_until(segmented, aligned, decoded))
             if silence is not None:
                 aligned = _believed(decoded.window, aligned, silence)
             return self._cut(aligned, _pauses(decoded.window))
@@ -74,6 +77,7 @@ class WordAligner:
             if not pausing.is_in(segmented.segments, decoded.window):
                 return segmented
             aligned = await self._align(decoded, segmented, task)
+            covered = pausing.heard_until(segmented, aligned, decoded)
             timed = [
                 replace(segment, words=known.words)
                 for segment, known in zip(segmented.segments, aligned.segments, strict=True)
@@ -81,7 +85,7 @@ class WordAligner:
             cut = self._cut(replace(segmented, segments=tuple(timed)), pauses)
             segments = (where_the_words_are(segment, pauses) for segment in cut.segments)
             wordless = (replace(segment, words=None) for segment in segments)
-            return replace(segmented, segments=tuple(wordless))
+            return SegmentedWindow(tuple(wordless), covered)
 
         return with_words if options.words else without
 
@@ -160,6 +164,25 @@ class _Pausing:
             for segment, end in zip(segments, ends, strict=False)
         )
 
+    def heard_until(
+        self, segmented: SegmentedWindow, aligned: SegmentedWindow, decoded: DecodedWindow
+    ) -> float:
+        """What `covered` is, now that the words' times are known.
+
+        The last segment may claim the time of a second sentence, and have the first one's words
+        only. Then the speech behind the silence is to be heard again.
+        """
+        if not segmented.segments or not (words := aligned.segments[-1].words):
+            return aligned.covered
+        window, claimed = decoded.window, segmented.segments[-1].end
+        said_until = (words[-1].start + words[-1].end) / 2
+        for pause in _pauses(window):
+            if said_until < pause < claimed:
+                unheard = window.after(pause).cut(round((claimed - pause) * SAMPLE_RATE))[0]
+                if _overlap(unheard.spans, self.voiced) >= _UNHEARD_SECONDS * SAMPLE_RATE:
+                    return min(aligned.covered, pause)
+        return aligned.covered
+
     def _has_speech_behind(self, first: float, last: float, window: Window) -> bool:
         """Whether what a segment may be about is speech on both sides of a silence.
 
@@ -168,6 +191,17 @@ class _Pausing:
         times = window.file_start(first), window.file_end(last)
         start, end = (time * SAMPLE_RATE for time in snap_to_speech(*times, self.voiced))
         return any(start < span.end < end for span in window.spans[:-1])
+
+
+def _overlap(spans: Sequence[Span], voiced: Sequence[Span]) -> int:
+    """Samples of `spans` in which somebody speaks."""
+    samples = 0
+    for span in spans:
+        first = bisect_right(voiced, span.start, key=lambda each: each.end)
+        last = bisect_left(voiced, span.end, key=lambda each: each.start)
+        for other in voiced[first:last]:
+            samples += min(span.end, other.end) - max(span.start, other.start)
+    return samples
 
 
 def _pauses(window: Window) -> list[float]:

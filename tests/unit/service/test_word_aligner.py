@@ -189,6 +189,23 @@ async def test_a_segment_whose_time_holds_one_sides_speech_only_is_not_aligned(e
     assert not engine.aligned
 
 
+@pytest.mark.parametrize("options", [WORDS, PLAIN], ids=["words", "plain"])
+async def test_speech_behind_a_silence_whose_words_are_all_before_it_is_heard_again(
+    options: TranscriptionOptions,
+) -> None:
+    """Whisper gave one sentence the time of two."""
+
+    def answer(request: DecodingRequest) -> Decoding:
+        return said(0, " hello", 3.5) if start_of(request) == 10 else said(0.8, " w", 2.0)
+
+    engine = ScriptedEngine(
+        answer, aligns=lambda request: (0.3, 1.0) if start_of(request) == 10 else (0.8, 1.5)
+    )
+    first, second = segments_of(await run(engine, [ACROSS], options, SPEECH), SPEECH)
+    assert (first.text, second.text) == (" hello", " w")
+    assert (first.end, second.start) == (10.7, 70.8)
+
+
 async def test_logprobs_stay_with_the_text_of_their_part() -> None:
     decoding = said(0, " hello w", 3.5)
     logprobs = (-9.0, -0.5, -1.0, -9.0, -9.0)
