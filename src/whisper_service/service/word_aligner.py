@@ -35,7 +35,7 @@ from whisper_service.whisper.vocabulary import Vocabulary
 from whisper_service.whisper.word_times import SpokenText, estimate_words, time_words
 from whisper_service.whisper.words import split_words, with_whole_characters
 
-_UNHEARD_SECONDS = 1.0  # of speech without words; less is a noise, or a word that was left out
+_UNHEARD_SECONDS = 0.4  # of speech without words: a short sentence; less is a noise
 _LEAST_PROGRESS = 1.0  # seconds of a window that are never heard again
 # Of what is left of a silence that was shortened, half is on either side; and the shortest word.
 _MARGIN = SILENCE_SAMPLES / SAMPLE_RATE / 2 + 0.2  # seconds
