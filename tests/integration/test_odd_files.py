@@ -85,7 +85,6 @@ def test_all_links_of_a_chain_are_heard_and_a_broken_one_is_told(server, countin
     assert "x-audio-broken-at" not in whole.headers
     alone = words(post(server, first).json()["text"])
     assert {"fox", "dog"} <= set(words(whole.json()["text"]))
-    assert len(words(whole.json()["text"])) > len(alone) + 6
 
     broken = first + second[:60] + np.random.default_rng(0).bytes(20_000)
     for stream in ({}, {"stream": "true"}):
