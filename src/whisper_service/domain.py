@@ -225,6 +225,7 @@ class Transcript:
     segments: tuple[Segment, ...]
     logprobs: tuple[TokenLogprob, ...] | None = None  # None: not asked for
     usage: TokenUsage = TokenUsage()
+    broken_at: float | None = None  # the second of the file from which on it could not be read
 
     @property
     def text(self) -> str:

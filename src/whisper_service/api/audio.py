@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from whisper_service import metrics
+from whisper_service.api.broken import broken_header
 from whisper_service.api.check import check_form
 from whisper_service.api.deadline import deadline
 from whisper_service.api.disconnect import run_while_connected
@@ -108,7 +109,11 @@ async def _answer(
             granularities=asked.granularities,
             subtitles=asked.subtitles,
         )
-    return Response(formatted.body, media_type=formatted.media_type)
+    return Response(
+        formatted.body,
+        media_type=formatted.media_type,
+        headers=broken_header(transcript.broken_at),
+    )
 
 
 def _count(transcript: Transcript, seconds: float) -> None:

@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, Final
 
 from fastapi import Request
@@ -15,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from whisper_service import metrics
+from whisper_service.api.broken import broken_header
 from whisper_service.api.errors import INTERNAL_ERROR, error_body
 from whisper_service.domain import SpokenSegment, Transcript
 from whisper_service.errors import ServiceError
@@ -30,8 +32,11 @@ _DONE: Final = b"data: [DONE]\n\n"
 Work = Callable[[Listener], Coroutine[Any, Any, Transcript]]
 
 
+@dataclass(frozen=True)
 class _Began:
     """The upload is audio: the answer's status is 200."""
+
+    broken_at: float | None
 
 
 class _Ended:
@@ -41,8 +46,8 @@ class _Ended:
 class _Queue(asyncio.Queue[_Began | SpokenSegment | _Ended]):
     """The listener of one transcript."""
 
-    def began(self, duration: float) -> None:  # noqa: ARG002
-        self.put_nowait(_Began())
+    def began(self, duration: float, broken_at: float | None = None) -> None:  # noqa: ARG002
+        self.put_nowait(_Began(broken_at))
 
     def heard(self, spoken: SpokenSegment) -> None:
         self.put_nowait(spoken)
@@ -59,8 +64,10 @@ class EventStream(Response):
         working: asyncio.Future[Transcript],
         queue: _Queue,
         writer: EventWriter,
+        broken_at: float | None,
     ) -> None:
-        super().__init__(headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
+        headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+        super().__init__(headers=headers | broken_header(broken_at))
         del self.headers["content-length"]
         self._request = request
         self._working = working
@@ -84,7 +91,8 @@ class EventStream(Response):
             raise
         if isinstance(first, _Ended):
             working.result()  # raises
-        return cls(request, working, queue, writer)
+        broken_at = first.broken_at if isinstance(first, _Began) else None
+        return cls(request, working, queue, writer, broken_at)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         # `receive` belongs to the work, which ends when the client hangs up.

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, Field
 
+from whisper_service.api.broken import BROKEN_AT
 from whisper_service.api.errors import WIRE, error_body
 from whisper_service.api.fields import LISTS
 from whisper_service.api.form import SpeechForm, TranscriptionForm, TranslationForm
@@ -45,6 +46,14 @@ _REQUEST_ID: Final[Schema] = {
     "x-request-id": {
         "description": "The id of this request in the server's log.",
         "schema": {"type": "string"},
+    }
+}
+_BROKEN_AT: Final[Schema] = {
+    BROKEN_AT: {
+        "description": "There only where the file could not be read to its end: the second of its "
+        "audio at which it broke. The text is of what is before that, and of files appended to it.",
+        "schema": {"type": "number"},
+        "example": 7.02,
     }
 }
 _KEY_SCHEME: Final = "apiKey"
@@ -130,7 +139,7 @@ def speech_responses(*, streams: bool = False) -> Responses:
     return {
         200: {
             "description": "The text, in the form that `response_format` names.",
-            "headers": _REQUEST_ID,
+            "headers": _REQUEST_ID | _BROKEN_AT,
             "content": {
                 "application/json": {
                     # The one that asks for more first: generated clients take the first that fits.

@@ -31,6 +31,7 @@ class ArrivingSamples:
         self._size = 0
         self._ended = False
         self._change = Condition()
+        self.broken_at: float | None = None  # the second at which the file broke, if it did
 
     def add(self, payload: memoryview) -> None:
         """The next samples, float32 as bytes.

@@ -7,15 +7,31 @@ one another, or it is nothing that we accept.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import BinaryIO
+from itertools import islice
+from typing import BinaryIO, NamedTuple
 
 FORMATS = ("flac", "m4a", "mp3", "mp4", "mpeg", "mpga", "oga", "ogg", "wav", "webm")
 """What the API says it accepts; the list is OpenAI's."""
 
-_SEARCHED_BYTES = 64 * 1024  # as far as FFmpeg's MP3 demuxer looks for the first frame
-_FRAMES_IN_A_ROW = 3  # random bytes hold two matching headers once in 10^4 files, three in 10^9
+
+class _Search(NamedTuple):
+    """How far frames are looked for, and how many have to follow one another."""
+
+    bytes: int
+    frames: int
+    frames_to_the_end: int  # the same, where the file ends behind them
+
+
+# As far as FFmpeg's MP3 demuxer looks for the first frame. Random bytes hold two headers that match
+# once in 10^4 files, three in 10^9. The shortest of files may end after two.
+_NEAR = _Search(bytes=64 * 1024, frames=3, frames_to_the_end=2)
+# Frames behind 1 MB of zeros or junk are found, too. The junk may be a file of another kind with a
+# few frames in it: more of them are asked for.
+_FAR = _Search(bytes=1024 * 1024 + 64 * 1024, frames=10, frames_to_the_end=3)
 _MAX_TAGS = 8  # ID3v2 tags before the audio; more than one is already odd
+_ID3 = re.compile(rb"ID3[\x02-\x04][\x00-\x0f][\x00-\xf0][\x00-\x7f]{4}")
 
 _RIFF_MAGICS = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 _MOV_BOXES = (b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
@@ -34,6 +50,8 @@ _MPEG1_RATES = (44_100, 48_000, 32_000)  # Hz; MPEG-2 halves them, MPEG-2.5 quar
 Frame = tuple[int, bytes]
 """A frame's length in bytes, and the header's bits that stay the same within one stream."""
 
+Parse = Callable[[bytes], Frame | None]
+
 
 def sniff(upload: BinaryIO) -> str | None:
     """The name of the FFmpeg demuxer that reads `upload`, or None where none that we allow does.
@@ -42,16 +60,21 @@ def sniff(upload: BinaryIO) -> str | None:
     """
     start = _skip_tags(upload)
     upload.seek(start)
-    head = upload.read(_SEARCHED_BYTES)
+    head = upload.read(_NEAR.bytes)
     if head.startswith(b"fLaC"):
         return "flac"
     if start == 0 and (container := _signature(head)):
         return container
-    if _has_chain(head, _mpeg_frame):
-        return "mp3"
-    if _has_chain(head, _adts_frame):
-        return "aac"
-    return None
+    return next((name for name in _BARE_FRAMES if _find_frames(upload, name) is not None), None)
+
+
+def first_frame(upload: BinaryIO, container_name: str) -> int:
+    """From where on the demuxer has to read `upload`: FFmpeg's looks only so far for a frame.
+
+    Moves the upload's position.
+    """
+    found = _find_frames(upload, container_name) if container_name in _BARE_FRAMES else None
+    return found or 0
 
 
 def _signature(head: bytes) -> str | None:
@@ -68,9 +91,8 @@ def _signature(head: bytes) -> str | None:
     return None
 
 
-def _skip_tags(upload: BinaryIO) -> int:
-    """Where the upload goes on behind its ID3v2 tags, in bytes."""
-    position = 0
+def _skip_tags(upload: BinaryIO, position: int = 0) -> int:
+    """Where the upload goes on behind the ID3v2 tags that begin at `position`, in bytes."""
     for _ in range(_MAX_TAGS):
         upload.seek(position)
         tag = upload.read(10)
@@ -82,23 +104,40 @@ def _skip_tags(upload: BinaryIO) -> int:
     return position
 
 
-def _has_chain(head: bytes, parse: Callable[[bytes], Frame | None]) -> bool:
-    """Whether somewhere in `head` enough frames of one stream follow one another."""
-    at = head.find(b"\xff")
-    while at >= 0:
-        if _is_chain(head, at, parse):
-            return True
-        at = head.find(b"\xff", at + 1)
-    return False
+def _find_frames(upload: BinaryIO, container_name: str) -> int | None:
+    """Where bare frames begin: 0 where FFmpeg's demuxer finds them, None where there are none."""
+    start = _skip_tags(upload)
+    if _find_chain(_read(upload, start, _NEAR.bytes), container_name, _NEAR) is not None:
+        return 0
+    head = _read(upload, start, _FAR.bytes)
+    if (far := _find_chain(head, container_name, _FAR)) is not None:
+        return start + far
+    for tag in islice(_ID3.finditer(head), _MAX_TAGS):
+        behind = _skip_tags(upload, start + tag.start())
+        if _find_chain(_read(upload, behind, _NEAR.bytes), container_name, _NEAR) is not None:
+            return start + tag.start()
+    return None
 
 
-def _is_chain(head: bytes, at: int, parse: Callable[[bytes], Frame | None]) -> bool:
+def _read(upload: BinaryIO, position: int, count: int) -> bytes:
+    upload.seek(position)
+    return upload.read(count)
+
+
+def _find_chain(data: bytes, container_name: str, search: _Search) -> int | None:
+    """Where in `data` enough frames of one stream begin to follow one another."""
+    pattern, parse = _BARE_FRAMES[container_name]
+    starts = (found.start() for found in pattern.finditer(data))
+    return next((at for at in starts if _is_chain(data, at, parse, search)), None)
+
+
+def _is_chain(data: bytes, at: int, parse: Parse, search: _Search) -> bool:
     constants = None
-    for frames in range(_FRAMES_IN_A_ROW):
-        if at >= len(head):
-            # The shortest of files may end after two frames, exactly or in the middle of one.
-            return frames == _FRAMES_IN_A_ROW - 1 and len(head) < _SEARCHED_BYTES
-        frame = parse(head[at : at + 7])
+    for frames in range(search.frames):
+        if at >= len(data):
+            # The file ends there, exactly or in the middle of a frame.
+            return frames >= search.frames_to_the_end and len(data) < search.bytes
+        frame = parse(data[at : at + 7])
         if frame is None or (constants is not None and frame[1] != constants):
             return False
         length, constants = frame
@@ -135,3 +174,10 @@ def _adts_frame(header: bytes) -> Frame | None:
     if length < 8 or rate > 12:
         return None
     return length, bytes((header[1], header[2], header[3] & 0xC0))
+
+
+# The bytes that a frame may begin with, and how to read its header.
+_BARE_FRAMES: dict[str, tuple[re.Pattern[bytes], Parse]] = {
+    "mp3": (re.compile(rb"\xff(?=[\xe2-\xff][\x10-\xef])"), _mpeg_frame),
+    "aac": (re.compile(rb"\xff(?=[\xf0\xf1\xf8\xf9])"), _adts_frame),
+}

@@ -9,11 +9,13 @@ is pickled: what comes out of here is as little trusted as what went in.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import io
 import json
 import logging
 import math
 import os
+import pkgutil
 import resource
 import signal
 import socket
@@ -23,6 +25,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
+import av
+
 from whisper_service.audio.decode import DecodeLimits, decode, decode_pieces
 from whisper_service.errors import ServiceError
 
@@ -30,7 +34,7 @@ from whisper_service.errors import ServiceError
 READY = b"r"  # nothing; sent once, before the first order
 SAMPLES = b"s"  # float32[n], at most MESSAGE_SAMPLES of them
 LOG = b"l"  # a line of UTF-8
-DONE = b"d"  # nothing
+DONE = b"d"  # nothing, or the second at which the file broke, in ASCII
 REFUSED = b"x"  # a ServiceError as JSON
 
 MESSAGE_SAMPLES = 16_000  # 64 kB; Linux lets a packet have about 200
@@ -41,12 +45,15 @@ _MEMORY_BYTES = 512 * 1024 * 1024  # what an upload may take beside what the lib
 _OPEN_FILES = 4  # standard input, output and error, and the upload: no room for a file or a socket
 _NICENESS = 5  # who serves requests goes first
 
+_NOT_FOR_DECODING = ("av.__main__", "av.datasets")  # a program, and downloads for its examples
+
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38  # linux/prctl.h
 
 
 def main() -> None:
     _stay_with(int(sys.argv[1]))
     connection = socket.socket(fileno=_STDIN)
+    _import_all_of_pyav()
     decode(_beep(), DecodeLimits(max_seconds=1, timeout_seconds=60))  # nothing is imported later
     _give_up_rights()
     logging.getLogger("whisper_service").addHandler(_Forward(connection))
@@ -64,17 +71,34 @@ def order_of(limits: DecodeLimits) -> bytes:
     return json.dumps(asdict(limits)).encode()
 
 
+def second_of(payload: memoryview) -> float | None:
+    """What DONE carries.
+
+    Raises:
+        ValueError: it is no second of a file.
+    """
+    if not payload:
+        return None
+    second = float(bytes(payload))
+    if not 0 <= second < math.inf:
+        raise ValueError("no second of a file")
+    return second
+
+
 def _answer(connection: socket.socket, upload: BinaryIO, limits: DecodeLimits) -> None:
     _limit_processor_time(limits.timeout_seconds)
+    pieces = decode_pieces(upload, limits)
     try:
-        for piece in decode_pieces(upload, limits):
+        while True:
+            piece = next(pieces)
             for first in range(0, len(piece), MESSAGE_SAMPLES):
                 connection.sendmsg([SAMPLES, piece[first : first + MESSAGE_SAMPLES].data])
+    except StopIteration as end:
+        broken_at: float | None = end.value
+        connection.send(DONE if broken_at is None else DONE + f"{broken_at:.3f}".encode())
     except ServiceError as error:
         told = {"fault": error.fault.name, "message": error.message, "param": error.param}
         connection.send(REFUSED + json.dumps(told).encode())
-    else:
-        connection.send(DONE)
 
 
 def _stay_with(parent: int) -> None:
@@ -88,6 +112,13 @@ def _stay_with(parent: int) -> None:
         sys.exit(1)  # it died before we asked to be told
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _import_all_of_pyav() -> None:
+    """PyAV imports some of its modules when a file first has a stream of their kind."""
+    for module in pkgutil.walk_packages(av.__path__, f"{av.__name__}."):
+        if module.name not in _NOT_FOR_DECODING:
+            importlib.import_module(module.name)
 
 
 def _give_up_rights() -> None:

@@ -23,7 +23,7 @@ from typing import BinaryIO
 
 from whisper_service.audio import decoding_process
 from whisper_service.audio.arriving import ArrivingSamples
-from whisper_service.audio.decode import DecodeLimits, took_too_long, was_cancelled
+from whisper_service.audio.decode import DecodeLimits
 from whisper_service.audio.decoding_process import (
     DONE,
     LOG,
@@ -32,7 +32,9 @@ from whisper_service.audio.decoding_process import (
     REFUSED,
     SAMPLES,
     order_of,
+    second_of,
 )
+from whisper_service.audio.upload_reader import took_too_long, was_cancelled
 from whisper_service.domain import Samples
 from whisper_service.errors import Fault, ServiceError
 from whisper_service.metrics import DECODERS_ENDED
@@ -94,8 +96,8 @@ class IsolatedDecoder:
         """The audio of `upload`: float32[n], 16 kHz mono, in [-1, 1].
 
         Blocking, also for as long as all processes are busy. `upload` is read from its beginning.
-        Whoever has `arriving`, with room for `limits.max_seconds`, sees the samples come. It ends
-        with this call, whatever becomes of it.
+        Whoever has `arriving`, with room for `limits.max_seconds`, sees the samples come, and at
+        the end whether the file broke. It ends with this call, whatever becomes of it.
 
         Raises:
             ServiceError: as `decode.decode_pieces`; UNREADABLE_AUDIO also where the process broke,
@@ -261,6 +263,7 @@ class _Worker:
             if kind in (SAMPLES, DONE):
                 try:
                     if kind == DONE:
+                        samples.broken_at = second_of(payload)
                         return samples.complete()
                     samples.add(payload)
                 except ValueError:

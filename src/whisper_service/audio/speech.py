@@ -75,7 +75,11 @@ class SpeechDetector:
             first = number * _FRAMES_PER_CALL * FRAME_SAMPLES
             context = min(CONTEXT_SAMPLES, first)  # nothing precedes the first frame
             stretch = read(first - context, first + _FRAMES_PER_CALL * FRAME_SAMPLES)
-            if len(stretch) > context:
+            frames = -(-(len(stretch) - context) // FRAME_SAMPLES)
+            if frames > 0 and not stretch.any():  # a gap of the file; the network needs 3 ms a s
+                parts.append(np.zeros(frames, np.float32))
+                state = None
+            elif frames > 0:
                 part, state = self._network(_framed(stretch, context), state)
                 parts.append(part)
             if len(stretch) < context + _FRAMES_PER_CALL * FRAME_SAMPLES:

@@ -10,7 +10,7 @@ from whisper_service import domain
 from whisper_service.domain import Task, Transcript
 from whisper_service.formats import sanitize, schema
 from whisper_service.formats.response_format import Granularity, ResponseFormat, UsageType
-from whisper_service.formats.subtitles import SubtitleOptions, make_cues, to_srt, to_vtt
+from whisper_service.formats.subtitles import Cue, SubtitleOptions, make_cues, to_srt, to_vtt
 from whisper_service.languages import language_name
 
 SEGMENTS_ONLY = frozenset({Granularity.SEGMENT})  # OpenAI's default
@@ -51,9 +51,9 @@ def format_transcript(
         case ResponseFormat.TEXT:
             body = _encode(transcript.text + "\n")
         case ResponseFormat.SRT:
-            body = _encode(to_srt(make_cues(transcript.segments, subtitles)))
+            body = _encode(to_srt(_cues(transcript, subtitles)))
         case ResponseFormat.VTT:
-            body = _encode(to_vtt(make_cues(transcript.segments, subtitles)))
+            body = _encode(to_vtt(_cues(transcript, subtitles)))
     return Formatted(body, response_format.media_type)
 
 
@@ -161,6 +161,10 @@ def token_logprobs(tokens: Iterable[domain.TokenLogprob]) -> list[schema.TokenLo
         schema.TokenLogprob(token=token.token, logprob=token.logprob, bytes=list(token.bytes))
         for token in tokens
     ]
+
+
+def _cues(transcript: Transcript, subtitles: SubtitleOptions) -> list[Cue]:
+    return make_cues(transcript.segments, subtitles, transcript.duration)
 
 
 def _encode(text: str) -> bytes:

@@ -14,6 +14,8 @@ from enum import IntEnum, auto
 from functools import lru_cache
 from typing import NamedTuple
 
+from whisper_service.whisper.characters import is_character_bound
+
 SEPARATORS = " \u3000\u200b"  # space, ideographic space, and zero width space, a hidden word bound
 
 _NO_BREAK_SPACES = "\u00a0\u2007\u202f"
@@ -23,7 +25,6 @@ _TOKEN = re.compile(f"[^{SEPARATORS}]+")
 _FLAG = re.compile("[\U0001f1e6-\U0001f1ff]{2}")  # two regional indicators are one flag
 
 _INVISIBLE = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf", "Cs"})
-_MARKS = frozenset({"Mn", "Mc", "Me"})
 
 _SENTENCE_ENDS = frozenset(".!?…。！？．｡؟۔।॥།။។።፧։")
 _CLAUSE_ENDS = frozenset(",;:،؛、，；：､၊፣–—―")
@@ -42,16 +43,12 @@ _MAY_BE_FIRST = frozenset("¡¿@#&§¶＠＃＆※'\"＇＂")  # punctuation tha
 # Lao vowels that are written before their consonant.
 _NOT_LAST = frozenset("¡¿@#&§¶＠＃＆※'\"＇＂เแโใไເແໂໃໄ")
 
-_VIRAMA = 9  # combining class: joins the consonant before it to the one after it ...
-_ASAT = "\u103a"  # ... but for the Burmese one, which only silences
 # A consonant that carries one of these ends a syllable: Thai, Lao, Burmese.
 _SYLLABLE_ENDS = frozenset("\u0e4c\u0ecc\u1039\u103a")
 
 _SYLLABLE_MARKS = frozenset("\u0f0b\u0f0d\u1361")  # Tibetan and Ethiopic, in place of spaces
 _HYPHENS = frozenset("-‐/–—―")
 
-_EMOJI_MODIFIERS = ("\U0001f3fb", "\U0001f3ff")
-_JOINING_JAMO = (("\u1160", "\u11ff"), ("\ud7b0", "\ud7ff"))
 _HANGUL = (("\u1100", "\u11ff"), ("\u3130", "\u318f"), ("\ua960", "\ua97f"), ("\uac00", "\ud7ff"))
 _SOUTH_EAST_ASIAN = (
     ("\u0e01", "\u0e5b"),  # Thai
@@ -215,15 +212,10 @@ def _is_character_bound(text: str, position: int, flags: set[int]) -> bool:
     before, after = text[position - 1], text[position]
     if before.isascii() and after.isascii():
         return True
-    category = unicodedata.category(after)
     return not (
-        category in _MARKS
-        or category in _INVISIBLE
+        unicodedata.category(after) in _INVISIBLE
         or unicodedata.category(before) in _INVISIBLE
-        or (unicodedata.combining(before) == _VIRAMA and before != _ASAT)
-        or _EMOJI_MODIFIERS[0] <= after <= _EMOJI_MODIFIERS[1]
-        or _is_within(after, _JOINING_JAMO)
-        or after in "\uff9e\uff9f"
+        or not is_character_bound(before, after)
         or position in flags
     )
 

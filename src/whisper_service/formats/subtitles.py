@@ -14,6 +14,7 @@ from whisper_service.formats.line_breaks import SEPARATORS, is_visible, tidy
 from whisper_service.formats.line_layout import Block, lay_out
 from whisper_service.formats.long_segments import cut_long
 from whisper_service.formats.sanitize import milliseconds
+from whisper_service.whisper.characters import continues
 
 # Subtitle parsers take this for the line of a cue's times, some of them with spaces inside.
 _TIME_ARROW = re.compile(r"-[- ]+>")
@@ -57,16 +58,24 @@ class Cue:
     words: tuple[CueWord, ...] = ()  # in order, none overlapping; empty: it is shown as a whole
 
 
-def make_cues(segments: Iterable[Segment], options: SubtitleOptions) -> list[Cue]:
+def make_cues(
+    segments: Iterable[Segment], options: SubtitleOptions, duration: float | None = None
+) -> list[Cue]:
     """Cues in the order of their times: each has text and takes time, and no two overlap.
 
     A segment with more text than a cue holds becomes several: they share its time by its words'
     times, or else in proportion to their lengths. A segment that overlaps the next one ends where
-    that one starts.
+    that one starts. No cue stays for more than `options.min_seconds` behind what it says.
+
+    Args:
+        segments: in any order.
+        options: the layout.
+        duration: seconds of the file, behind which no cue ends; None: unknown.
     """
     laid_out: list[tuple[Segment, str, list[Block]]] = []
     in_order = sorted(segments, key=lambda segment: milliseconds(segment.start))
-    for segment in cut_long(in_order, options.max_seconds):
+    whole = map(_with_whole_characters, in_order)
+    for segment in cut_long(whole, options.max_seconds):
         text = tidy(segment.text)
         blocks = lay_out(text, max_width=options.max_line_chars, max_lines=options.max_lines)
         if blocks:
@@ -74,14 +83,17 @@ def make_cues(segments: Iterable[Segment], options: SubtitleOptions) -> list[Cue
 
     cues: list[Cue] = []
     shortest = milliseconds(options.min_seconds)
+    latest = None if duration is None else milliseconds(duration)
     free_from = 0
     for index, (segment, text, blocks) in enumerate(laid_out):
-        start = max(milliseconds(segment.start), free_from)
-        end = max(milliseconds(segment.end), start + shortest * len(blocks))
-        if index + 1 < len(laid_out):
-            end = min(end, milliseconds(laid_out[index + 1][0].start))
-        end = max(end, start + len(blocks))  # at the very least a millisecond each
-        clock = _clock(segment, text, start, end)
+        start = max(_start_of(segment, len(blocks), latest), free_from)
+        spoken_until = max(milliseconds(segment.end), start + len(blocks))
+        clock = _clock(segment, text, start, spoken_until)
+        last_begins = min(clock.start_of(blocks[-1].start), spoken_until)
+        end = max(spoken_until, last_begins + shortest)
+        bounds = [milliseconds(each[0].start) for each in laid_out[index + 1 : index + 2]]
+        bounds += [] if latest is None else [latest]
+        end = max(min([end, *bounds]), start + len(blocks))  # a millisecond each at the very least
         if len(blocks) == 1:
             parts = [Cue(start, end, blocks[0].lines)]
         else:
@@ -91,6 +103,25 @@ def make_cues(segments: Iterable[Segment], options: SubtitleOptions) -> list[Cue
         cues += parts
         free_from = end
     return cues
+
+
+def _start_of(segment: Segment, cues: int, latest: int | None) -> int:
+    """When the segment's cues begin: so early that each has a millisecond before the file ends."""
+    start = milliseconds(segment.start)
+    return start if latest is None else max(min(start, latest - cues), 0)
+
+
+def _with_whole_characters(segment: Segment) -> Segment:
+    """The segment, none of whose words begins inside a character: with a combining mark, say."""
+    words: list[Word] = []
+    for word in segment.words or ():
+        if words and continues(words[-1].word, word.word):
+            last = words.pop()
+            text, end = last.word + word.word, max(last.end, word.end)
+            words.append(replace(last, word=text, end=end))
+        else:
+            words.append(word)
+    return segment if segment.words is None else replace(segment, words=tuple(words))
 
 
 def to_srt(cues: Iterable[Cue]) -> str:

@@ -134,7 +134,13 @@ class Assembly:
         )
 
     def transcript(
-        self, *, task: Task, language: str | None, duration: float, logprobs: bool
+        self,
+        *,
+        task: Task,
+        language: str | None,
+        duration: float,
+        logprobs: bool,
+        broken_at: float | None = None,
     ) -> Transcript:
         """All of it.
 
@@ -143,6 +149,7 @@ class Assembly:
             language: the code that the caller gave, if any.
             duration: of the whole file, in seconds.
             logprobs: whether the tokens' log-probabilities are wanted.
+            broken_at: the second at which the file broke, if it did.
         """
         return Transcript(
             task=task,
@@ -151,4 +158,5 @@ class Assembly:
             segments=tuple(self._segments),
             logprobs=tuple(self._logprobs) if logprobs else None,
             usage=self._usage,
+            broken_at=broken_at,
         )

@@ -20,8 +20,11 @@ class State(StrEnum):
 class Listener(Protocol):
     """Is told of a transcript while it is made. Called on the event loop; must not block."""
 
-    def began(self, duration: float) -> None:
-        """The upload is audio of `duration` seconds: from here on only the service can fail."""
+    def began(self, duration: float, broken_at: float | None = None) -> None:
+        """The upload is audio of `duration` seconds: from here on only the service can fail.
+
+        `broken_at`: the second at which the file broke, if it did.
+        """
         ...
 
     def heard(self, spoken: SpokenSegment) -> None:

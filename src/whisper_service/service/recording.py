@@ -29,11 +29,13 @@ class Recording:
     duration: of the file, in seconds.
     windows: of its speech; without voice activity detection, of all of it.
     voiced: where somebody speaks, without the padding that the windows have.
+    broken_at: the second at which the file broke; None: it is whole.
     """
 
     duration: float
     windows: tuple[Window, ...]
     voiced: tuple[Span, ...] = ()
+    broken_at: float | None = None
 
     @property
     def speech(self) -> Window:
@@ -99,9 +101,10 @@ class RecordingReader:
         voiced = spans_of_speech(probabilities, len(samples), bare)
         if speech is None:
             heard = merged([*voiced, *loud_spans(samples)])
-            return Recording(duration, tuple(split_quietly(samples)), heard)
+            windows = tuple(split_quietly(samples))
+            return Recording(duration, windows, heard, arriving.broken_at)
         padded = spans_of_speech(probabilities, len(samples), speech)
-        return Recording(duration, tuple(pack(samples, padded)), voiced)
+        return Recording(duration, tuple(pack(samples, padded)), voiced, arriving.broken_at)
 
     def close(self) -> None:
         """Ends what is being read, and the decoding processes."""

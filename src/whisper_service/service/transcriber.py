@@ -196,11 +196,11 @@ class TranscriptionService:
         language = self._language_token(options)
         recording = await self._read(audio, options, permit)
         decoder = WindowDecoder(self._engine, self._vocabulary, self._tokenizer, options)
-        align = self._words.align_for(options)
         voiced = recording.voiced if options.speech else ()  # else times are Whisper's own
+        align = self._words.align_for(options, voiced)
         assembly = self._assembler.begin(voiced, prompt_tokens=len(decoder.prompt))
         if listener is not None:
-            listener.began(recording.duration)
+            listener.began(recording.duration, recording.broken_at)
 
         def on_piece(piece: Piece) -> None:
             for spoken in assembly.add(piece):
@@ -230,6 +230,7 @@ class TranscriptionService:
             language=options.language,
             duration=recording.duration,
             logprobs=options.logprobs,
+            broken_at=recording.broken_at,
         )
 
     async def _read(

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
+from whisper_service.audio.speech import snap_to_speech
 from whisper_service.audio.windows import SILENCE_SAMPLES
-from whisper_service.domain import SAMPLE_RATE, TranscriptionOptions, Window
+from whisper_service.domain import SAMPLE_RATE, Span, TranscriptionOptions, Window
 from whisper_service.engine.aligner import AlignmentError, AlignmentRequest
 from whisper_service.engine.decoding_rules import NO_TOKEN
 from whisper_service.engine.engine import WhisperEngine
@@ -22,13 +24,18 @@ from whisper_service.service.parallel import Align
 from whisper_service.service.window_decoder import DecodedWindow
 from whisper_service.telemetry.record import Stage, stage
 from whisper_service.whisper.hallucination import JudgedSegment, first_made_up
-from whisper_service.whisper.pauses import cut_in_pauses, spans_a_pause
-from whisper_service.whisper.segments import SegmentedWindow
+from whisper_service.whisper.pauses import (
+    cut_in_pauses,
+    spans_a_pause,
+    where_the_words_are,
+)
+from whisper_service.whisper.segments import SegmentedWindow, TimedTokens
 from whisper_service.whisper.tokenizer import TextTokenizer
 from whisper_service.whisper.vocabulary import Vocabulary
 from whisper_service.whisper.word_times import SpokenText, estimate_words, time_words
-from whisper_service.whisper.words import split_words
+from whisper_service.whisper.words import split_words, with_whole_characters
 
+_UNHEARD_SECONDS = 0.4  # of speech without words: a short sentence; less is a noise
 _LEAST_PROGRESS = 1.0  # seconds of a window that are never heard again
 # Of what is left of a silence that was shortened, half is on either side; and the shortest word.
 _MARGIN = SILENCE_SAMPLES / SAMPLE_RATE / 2 + 0.2  # seconds
@@ -47,32 +54,38 @@ class WordAligner:
         self._tokenizer = tokenizer
         self._codes = {token: code for code, token in vocabulary.languages.items()}
 
-    def align_for(self, options: TranscriptionOptions) -> Align:
-        """What gives a request's windows their words' times, and cuts segments in silences."""
+    def align_for(self, options: TranscriptionOptions, voiced: Sequence[Span] = ()) -> Align:
+        """What gives a request's windows their words' times, and cuts segments in silences.
+
+        `voiced`: where somebody speaks; empty: unknown.
+        """
         tasks = self._vocabulary.tasks
         task = self._vocabulary.task_token(options.task) if tasks else NO_TOKEN
         silence = options.hallucination_silence_seconds
-        # A segment that goes so far beyond a silence has words there: less is Whisper's rounding.
-        margin = _MARGIN + (options.speech.prefix_padding_ms / 1000 if options.speech else 0)
+        padding = options.speech.prefix_padding_ms / 1000 if options.speech else 0
+        pausing = _Pausing(voiced, _MARGIN + padding)
 
         async def with_words(decoded: DecodedWindow, segmented: SegmentedWindow) -> SegmentedWindow:
             aligned = await self._align(decoded, segmented, task)
+            aligned = replace(aligned, covered=pausing.heard_until(segmented, aligned, decoded))
             if silence is not None:
                 aligned = _believed(decoded.window, aligned, silence)
             return self._cut(aligned, _pauses(decoded.window))
 
         async def without(decoded: DecodedWindow, segmented: SegmentedWindow) -> SegmentedWindow:
             pauses = _pauses(decoded.window)
-            if not any(spans_a_pause(each, pauses, margin) for each in segmented.segments):
+            if not pausing.is_in(segmented.segments, decoded.window):
                 return segmented
             aligned = await self._align(decoded, segmented, task)
+            covered = pausing.heard_until(segmented, aligned, decoded)
             timed = [
                 replace(segment, words=known.words)
                 for segment, known in zip(segmented.segments, aligned.segments, strict=True)
             ]
             cut = self._cut(replace(segmented, segments=tuple(timed)), pauses)
-            segments = (replace(segment, words=None) for segment in cut.segments)
-            return replace(segmented, segments=tuple(segments))
+            segments = (where_the_words_are(segment, pauses) for segment in cut.segments)
+            wordless = (replace(segment, words=None) for segment in segments)
+            return SegmentedWindow(tuple(wordless), covered)
 
         return with_words if options.words else without
 
@@ -128,7 +141,67 @@ class WordAligner:
             known = list(zip(segment.tokens, logprobs, strict=False))
             text = [each for each in known if each[0] < self._vocabulary.end_of_text]
             words = split_words([token for token, _ in text], self._tokenizer, language)
-            yield SpokenText(words, [math.exp(logprob) for _, logprob in text])
+            yield SpokenText(
+                with_whole_characters(words), [math.exp(logprob) for _, logprob in text]
+            )
+
+
+@dataclass(frozen=True)
+class _Pausing:
+    """Tells whether segments go on across a silence that was shortened, and have to be cut."""
+
+    voiced: Sequence[Span]  # where somebody speaks; empty: unknown
+    margin: float  # seconds beyond a silence that may be Whisper's rounding, where it is unknown
+
+    def is_in(self, segments: Sequence[TimedTokens], window: Window) -> bool:
+        pauses = _pauses(window)
+        if not self.voiced:
+            return any(spans_a_pause(segment, pauses, self.margin) for segment in segments)
+        ends = [*(segment.start for segment in segments[1:]), window.seconds]
+        return any(
+            spans_a_pause(segment, pauses, 0)
+            and self._has_speech_behind(segment.start, max(segment.end, end), window)
+            for segment, end in zip(segments, ends, strict=False)
+        )
+
+    def heard_until(
+        self, segmented: SegmentedWindow, aligned: SegmentedWindow, decoded: DecodedWindow
+    ) -> float:
+        """What `covered` is, now that the words' times are known.
+
+        The last segment may claim the time of a second sentence, and have the first one's words
+        only. Then the speech behind the silence is to be heard again.
+        """
+        if not segmented.segments or not (words := aligned.segments[-1].words):
+            return aligned.covered
+        window, claimed = decoded.window, segmented.segments[-1].end
+        said_until = (words[-1].start + words[-1].end) / 2
+        for pause in _pauses(window):
+            if said_until < pause < claimed:
+                unheard = window.after(pause).cut(round((claimed - pause) * SAMPLE_RATE))[0]
+                if _overlap(unheard.spans, self.voiced) >= _UNHEARD_SECONDS * SAMPLE_RATE:
+                    return min(aligned.covered, pause)
+        return aligned.covered
+
+    def _has_speech_behind(self, first: float, last: float, window: Window) -> bool:
+        """Whether what a segment may be about is speech on both sides of a silence.
+
+        That is all until the next segment: the time at which this one ends may be too early.
+        """
+        times = window.file_start(first), window.file_end(last)
+        start, end = (time * SAMPLE_RATE for time in snap_to_speech(*times, self.voiced))
+        return any(start < span.end < end for span in window.spans[:-1])
+
+
+def _overlap(spans: Sequence[Span], voiced: Sequence[Span]) -> int:
+    """Samples of `spans` in which somebody speaks."""
+    samples = 0
+    for span in spans:
+        first = bisect_right(voiced, span.start, key=lambda each: each.end)
+        last = bisect_left(voiced, span.end, key=lambda each: each.start)
+        for other in voiced[first:last]:
+            samples += min(span.end, other.end) - max(span.start, other.start)
+    return samples
 
 
 def _pauses(window: Window) -> list[float]:

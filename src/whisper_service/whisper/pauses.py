@@ -25,7 +25,8 @@ def cut_in_pauses(
 ) -> list[TimedTokens]:
     """The segment's parts between the pauses; each has the words whose middles are there.
 
-    Together they have the segment's tokens, in their order, and its outer bounds.
+    Together they have the segment's tokens, in their order, and its outer bounds; the last one ends
+    with its words where those end later.
 
     Args:
         segment: with its words.
@@ -44,8 +45,19 @@ def cut_in_pauses(
         cut.append(TimedTokens(start, max(start, end), own, words))
     first, last = cut[0], cut[-1]
     cut[0] = replace(first, start=min(segment.start, first.end))
-    cut[-1] = replace(last, end=max(segment.end, last.start), tokens=(*last.tokens, *tokens))
+    cut[-1] = replace(last, end=max(segment.end, last.end), tokens=(*last.tokens, *tokens))
     return cut
+
+
+def where_the_words_are(segment: TimedTokens, pauses: Sequence[float]) -> TimedTokens:
+    """The segment without the pauses that are before all of its words, or behind them."""
+    words = segment.words
+    if not words:
+        return segment
+    first, last = ((word.start + word.end) / 2 for word in (words[0], words[-1]))
+    start = max([segment.start, *(pause for pause in pauses if pause <= first)])
+    end = min([segment.end, *(pause for pause in pauses if pause > last)])
+    return replace(segment, start=start, end=max(start, end))
 
 
 def _words_between(

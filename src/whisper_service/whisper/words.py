@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import codecs
 import string
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from whisper_service.whisper.characters import continues
 from whisper_service.whisper.tokenizer import TextTokenizer
 
 # Written without spaces: each character counts as a word (tokenizer.py, split_to_word_tokens).
@@ -45,6 +46,19 @@ def split_words(
         else:
             words[-1] = _joined(words[-1], part)
     return words
+
+
+def with_whole_characters(words: Iterable[TokenizedWord]) -> list[TokenizedWord]:
+    """The words, none of which begins inside a character, as the reference's do: with a Thai tone
+    mark, say.
+    """
+    whole: list[TokenizedWord] = []
+    for word in words:
+        if whole and continues(whole[-1].text, word.text):
+            whole[-1] = _joined(whole[-1], word)
+        else:
+            whole.append(word)
+    return whole
 
 
 @dataclass(frozen=True)

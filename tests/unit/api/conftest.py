@@ -60,6 +60,7 @@ class Double:
     failure: Exception | None = None
     hangs: bool = False
     readable: bool = True  # whether the upload is audio
+    broken_at: float | None = None  # the second at which it breaks
     segments: list[Segment] = field(default_factory=lambda: [SEGMENT])
     began: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: bool = False
@@ -85,7 +86,7 @@ class Double:
         self.audio = audio.read()
         self.began.set()
         if listener is not None and self.readable:
-            listener.began(3.32)
+            listener.began(3.32, self.broken_at)
             for segment in self.segments:
                 listener.heard(SpokenSegment(segment, LOGPROBS if options.logprobs else ()))
         if self.hangs:
@@ -103,6 +104,7 @@ class Double:
             tuple(self.segments),
             LOGPROBS * len(self.segments) if options.logprobs else None,
             TokenUsage(audio_tokens=166, text_tokens=4, output_tokens=6),
+            self.broken_at,
         )
 
     @property

@@ -245,3 +245,13 @@ async def test_words_come_with_each_segment_and_all_at_the_end(
     _, segment, done, _ = payloads(await post(fields))
     assert [word["word"] for word in segment["words"]] == [" Hello,", " world."]
     assert [word["word"] for word in done["words"]] == ["Hello,", "world."]
+
+
+@pytest.mark.parametrize("broken_at", [None, 7.02])
+async def test_a_stream_says_in_its_headers_at_which_second_the_file_broke(
+    post: Post, transcriber: Double, broken_at: float | None
+) -> None:
+    transcriber.broken_at = broken_at
+    answer = await post(STREAM)
+    expected = None if broken_at is None else "7.020"
+    assert answer.headers.get("x-audio-broken-at") == expected

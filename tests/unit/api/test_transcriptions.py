@@ -221,3 +221,17 @@ async def test_translations_lay_subtitles_out_but_have_no_words(
         ("hallucination_silence_threshold", "2"),
     ):  # fmt: skip
         assert error_of(await post({field: value}, to=to))["code"] == "unknown_parameter"
+
+
+@pytest.mark.parametrize("response_format", ["json", "text", "srt", "vtt", "verbose_json"])
+async def test_a_file_that_broke_is_answered_with_the_second_at_which_it_did(
+    post, transcriber, response_format
+) -> None:
+    fields = {"response_format": response_format}
+    assert "x-audio-broken-at" not in (await post(fields)).headers
+    transcriber.broken_at = 7.02
+    response = await post(fields)
+    assert response.status_code == 200
+    assert response.headers["x-audio-broken-at"] == "7.020"
+    to = "audio/translations"
+    assert (await post(fields, to=to)).headers["x-audio-broken-at"] == "7.020"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import accumulate
@@ -376,3 +377,19 @@ def test_times_only_move_towards_each_other(steps, start, length):
     new_start, new_end = snap_to_speech(start, start + length, spans)
     assert start <= new_start <= new_end <= start + length
     assert new_start < new_end or start == start + length
+
+
+def test_a_gap_of_minutes_in_a_file_costs_nothing_and_hides_no_speech(detector, recordings):
+    clip = recordings["en/counting"]
+    gap = np.zeros(300 * SAMPLE_RATE, np.float32)
+    detector.load()
+    began = time.monotonic()
+    silent = detector.speech_probabilities(gap)
+    assert time.monotonic() - began < 0.2
+    assert len(silent) == -(-len(gap) // 512)
+    assert not silent.any()
+    alone = detector.find_speech(clip, UNPADDED)
+    behind = detector.find_speech(np.concatenate([gap, clip]), UNPADDED)
+    moved = [(span.start + len(gap), span.end + len(gap)) for span in alone]
+    found = [(span.start, span.end) for span in behind]
+    assert np.abs(np.subtract(found, moved)).max() <= 3 * 512

@@ -415,6 +415,42 @@ def test_a_segment_without_length_is_shown_as_long_as_there_is_time() -> None:
     assert spans(make_cues([segment("One.", 4.8, 4.8), last], OPTIONS))[0] == (4800, 5000)
 
 
+NARROW = SubtitleOptions(max_line_chars=8, max_lines=1)
+COUNTED = " One, two, three, four, five, six, seven, eight, nine, ten."
+
+
+@pytest.mark.parametrize("options", [NARROW, OPTIONS, SubtitleOptions(1, 1), SubtitleOptions(4, 2)])
+@pytest.mark.parametrize("end", [0.02, 0.5, 1.3, 2.48, 2.87, 9.0])
+@pytest.mark.parametrize("with_words", [False, True])
+def test_no_cue_ends_behind_the_file_or_long_behind_its_speech(options, end, with_words) -> None:
+    texts = re.findall(r"\s*\S+", COUNTED)
+    step = end / len(texts)
+    words = tuple(word(text, i * step, (i + 1) * step) for i, text in enumerate(texts))
+    said = segment(COUNTED, 0.0, end, words if with_words else None)
+    cues = make_cues([said], options, 2.87)
+    assert "".join("".join(cue.lines) for cue in cues).replace(" ", "") == ink(COUNTED)
+    assert cues[-1].end <= 2870
+    assert cues[-1].end <= max(end * 1000, len(cues)) + 700
+    assert all(before.end <= after.start for before, after in pairwise(cues))
+    assert all(cue.start < cue.end for cue in cues)
+    if end <= 2.87:
+        assert cues[-1].end == pytest.approx(
+            min(2870, max(end * 1000, cues[-1].start + 700)), abs=50
+        )
+
+
+def test_the_last_cue_of_many_is_held_and_the_others_share_the_speech() -> None:
+    cues = make_cues([segment(COUNTED, 0.0, 2.0)], NARROW, 60.0)
+    assert len(cues) > 4
+    assert cues[-1].end == cues[-1].start + 700
+    assert cues[-1].start < 2000
+
+
+def test_a_segment_at_the_very_end_of_its_file_still_takes_time() -> None:
+    cues = make_cues([segment("One. Two.", 2.87, 2.87)], SubtitleOptions(4, 1), 2.87)
+    assert [(cue.start, cue.end) for cue in cues] == [(2868, 2869), (2869, 2870)]
+
+
 def test_segments_out_of_order_are_put_in_order() -> None:
     cues = make_cues([segment("Two.", 3.0, 4.0), segment("One.", 1.0, 2.0)], OPTIONS)
     assert [cue.lines for cue in cues] == [("One.",), ("Two.",)]

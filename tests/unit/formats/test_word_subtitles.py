@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -213,3 +214,36 @@ def test_a_segment_without_words_is_cut_by_its_length() -> None:
 def test_nothing_is_shown_for_no_time(seconds: float) -> None:
     with pytest.raises(ValueError, match="laid out"):
         SubtitleOptions(max_seconds=seconds)
+
+
+MARKED = {
+    "Thai": ("ที่นี่ไม่มี", ["ท", "ี่", "น", "ี่", "ไม", "่", "ม", "ี"]),
+    "Hindi": (" किताब", [" क", "ि", "त", "ाब"]),
+    "Tamil": (" பேசு", [" ப", "ே", "ச", "ு"]),
+    "Bengali": (" কথা", [" ক", "থ", "া"]),
+    "Khmer": ("ស្រី", ["ស", "្រ", "ី"]),
+    "accents": (" e\u0301te\u0301", [" e", "\u0301t", "e", "\u0301"]),
+}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        WORDS,
+        SubtitleOptions(3, 1, words=True),
+        SubtitleOptions(max_seconds=0.4),
+        SubtitleOptions(words=True, max_seconds=0.4),
+    ],
+)
+@pytest.mark.parametrize("script", MARKED)
+def test_no_cue_and_no_tag_begins_with_a_combining_mark(
+    script: str, options: SubtitleOptions
+) -> None:
+    text, parts = MARKED[script]
+    assert "".join(parts) == text
+    segment = spoken(*((part, i * 0.5, i * 0.5 + 0.5) for i, part in enumerate(parts)))
+    cues = make_cues([segment], options, 60.0)
+    assert "".join("".join(cue.lines) for cue in cues) == text.strip()
+    for written in (to_vtt(cues), to_srt(cues)):
+        pieces = re.split(r"<[^>]*>|\n", written)
+        assert not [piece for piece in pieces if piece and unicodedata.category(piece[0])[0] == "M"]

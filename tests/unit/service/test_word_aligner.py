@@ -59,7 +59,8 @@ async def run(
     options: TranscriptionOptions = WORDS,
     voiced: Sequence[Span] = (),
 ) -> list[Piece]:
-    align = WordAligner(engine, VOCABULARY, TOKENIZER).align_for(options)  # type: ignore[arg-type]
+    aligner = WordAligner(engine, VOCABULARY, TOKENIZER)  # type: ignore[arg-type]
+    align = aligner.align_for(options, voiced)
     at_once = ParallelTranscription(
         decoder_for(engine, options), VOCABULARY, FairSlots(4), 0.5, align=align
     )
@@ -139,6 +140,73 @@ async def test_a_segment_that_ends_in_what_is_left_of_a_silence_is_not_aligned()
     engine = ScriptedEngine(lambda _: said(0, " hello", 2.4, 2.4, " w", 3.5))
     first, second = segments_of(await run(engine, [ACROSS], PLAIN))
     assert (first.text, second.text) == (" hello", " w")
+
+
+# Somebody speaks from 10.3 to 10.7 s, and from 70.8 to 72 s: from 2.3 s of the window on.
+SPEECH = (Span(164_800, 171_200), Span(1_132_800, 1_152_000))
+
+
+@pytest.mark.parametrize("end", [2.52, 2.6, 3.0])
+async def test_a_segment_that_ends_just_behind_a_silence_is_cut_by_its_words(end: float) -> None:
+    """It has the first words of the second sentence, a little of whose speech is in its time."""
+    engine = ScriptedEngine(
+        lambda _: said(0, " hello w", end, end, " hello", 3.5),
+        aligns=lambda _: (0.3, 1.0, 2.6, 3.0),
+    )
+    first, second, third = segments_of(await run(engine, [ACROSS], PLAIN, SPEECH), SPEECH)
+    assert (first.text, second.text, third.text) == (" hello", " w", " hello")
+    assert (first.start, first.end) == (10.3, 10.7)
+    assert second.start == pytest.approx(70.8, abs=0.01)
+    assert engine.aligned
+
+
+async def test_a_segment_that_ends_before_what_it_says_is_cut_by_its_words() -> None:
+    """It ends in the silence; yet until the next one begins, somebody speaks."""
+    engine = ScriptedEngine(
+        lambda _: said(0, " hello w", 2.2, 3.0, " hello", 3.5),
+        aligns=lambda _: (0.3, 1.0, 2.6, 3.0),
+    )
+    first, second, third = segments_of(await run(engine, [ACROSS], PLAIN, SPEECH), SPEECH)
+    assert (first.text, second.text, third.text) == (" hello", " w", " hello")
+    assert (first.start, first.end) == (10.3, 10.7)
+    assert second.start == pytest.approx(70.8, abs=0.01)
+
+
+@pytest.mark.parametrize("end", [2.52, 3.0])
+async def test_a_segment_with_all_words_before_a_silence_ends_there(end: float) -> None:
+    engine = ScriptedEngine(
+        lambda _: said(0, " hello", end, end, " w", 3.5), aligns=lambda _: (0.3, 1.0, 3.0)
+    )
+    first, second = segments_of(await run(engine, [ACROSS], PLAIN, SPEECH), SPEECH)
+    assert (first.text, first.start, first.end) == (" hello", 10.3, 10.7)
+    assert second.text == " w"
+    assert second.start >= 70.8
+
+
+@pytest.mark.parametrize("end", [0.7, 1.4, 1.6, 2.3, 2.48])
+async def test_a_segment_whose_time_holds_one_sides_speech_only_is_not_aligned(end: float) -> None:
+    engine = ScriptedEngine(lambda _: said(0, " hello", end, end, " w", 3.5))
+    first, second = segments_of(await run(engine, [ACROSS], PLAIN, SPEECH), SPEECH)
+    assert (first.start, first.end) == (10.3, 10.7)
+    assert second.start >= 70.8
+    assert not engine.aligned
+
+
+@pytest.mark.parametrize("options", [WORDS, PLAIN], ids=["words", "plain"])
+async def test_speech_behind_a_silence_whose_words_are_all_before_it_is_heard_again(
+    options: TranscriptionOptions,
+) -> None:
+    """Whisper gave one sentence the time of two."""
+
+    def answer(request: DecodingRequest) -> Decoding:
+        return said(0, " hello", 3.5) if start_of(request) == 10 else said(0.8, " w", 2.0)
+
+    engine = ScriptedEngine(
+        answer, aligns=lambda request: (0.3, 1.0) if start_of(request) == 10 else (0.8, 1.5)
+    )
+    first, second = segments_of(await run(engine, [ACROSS], options, SPEECH), SPEECH)
+    assert (first.text, second.text) == (" hello", " w")
+    assert (first.end, second.start) == (10.7, 70.8)
 
 
 async def test_logprobs_stay_with_the_text_of_their_part() -> None:

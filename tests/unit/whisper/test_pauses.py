@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whisper_service.whisper.pauses import cut_in_pauses, spans_a_pause
+from whisper_service.whisper.pauses import cut_in_pauses, spans_a_pause, where_the_words_are
 from whisper_service.whisper.segments import TimedTokens, TimedWord
 
 END_OF_TEXT = 100
@@ -73,3 +74,24 @@ def test_nothing_of_a_segment_is_lost(
     for part in parts:
         texts = [token for token in part.tokens if token < END_OF_TEXT]
         assert len(texts) == sum(word.tokens for word in part.words or ())
+
+
+@pytest.mark.parametrize(
+    ("pauses", "bounds"),
+    [
+        ([], (0.0, 4.0)),
+        ([3.5], (0.0, 3.5)),
+        ([0.1], (0.1, 4.0)),
+        ([0.1, 3.1, 3.5, 9.0], (0.1, 3.1)),
+        ([9.0], (0.0, 4.0)),
+    ],
+)
+def test_a_segment_is_where_its_words_are(pauses: list[float], bounds: tuple[float, float]) -> None:
+    moved = where_the_words_are(SEGMENT, pauses)
+    assert (moved.start, moved.end) == bounds
+    assert (moved.tokens, moved.words) == (SEGMENT.tokens, SEGMENT.words)
+
+
+def test_a_segment_whose_words_are_not_known_stays() -> None:
+    segment = replace(SEGMENT, words=None)
+    assert where_the_words_are(segment, [3.5]) == segment
