@@ -216,11 +216,12 @@ class WhisperEngine:
         with lasting_imports():
             # vLLM reads its environment when it is imported, and takes seconds to import.
             from vllm import AsyncEngineArgs
+            from vllm.model_executor.models.whisper import WhisperMultiModalProcessor
             from vllm.v1.engine.async_llm import AsyncLLM
 
-            from whisper_service.engine import processor
-
-        processor.register()
+        # Else it puts <|startoftranscript|> before a prompt that begins with <|startofprev|>
+        # (vllm/inputs/engine.py, build_enc_dec_input), a sequence that Whisper never saw.
+        WhisperMultiModalProcessor.skip_decoder_start_token = True
         # Not returned: the thread's future would keep the engine alive beyond its end.
         with forked_engine() if is_forked else nullcontext():
             self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
