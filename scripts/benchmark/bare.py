@@ -18,7 +18,9 @@ _NEW_TOKENS = 224
 
 
 class BareEngine:
-    """The service's engine arguments, without what it adds to vLLM: rules, extension, scheduler."""
+    """The service's engine arguments, without what it adds to vLLM: rules, model, extension,
+    scheduler.
+    """
 
     def __init__(
         self, engine: WhisperEngine, prompt: list[int], end: int, tokenizer: TextTokenizer
@@ -40,6 +42,7 @@ class BareEngine:
             "logits_processors": [],
             "worker_extension_cls": "",
             "scheduler_cls": None,
+            "hf_overrides": {"architectures": ["WhisperForConditionalGeneration"]},
             **options,
         }
         profile = with_kv_cache(profile, checkpoint.kv_values, overrides)

@@ -35,9 +35,15 @@ from whisper_service.engine.logprobs import (
     requested_tokens,
     token_logprobs,
 )
-from whisper_service.engine.parameters import RuleParameters, name_args, vocabulary_config
+from whisper_service.engine.parameters import (
+    ModelOptions,
+    RuleParameters,
+    WindowName,
+    vocabulary_config,
+)
 from whisper_service.engine.profiles import POSITIONS, Profile
 from whisper_service.engine.ranks import EngineRanks
+from whisper_service.engine.worker.plugin import ARCHITECTURE, register_class
 from whisper_service.errors import ENGINE_DIED, Fault, ServiceError
 from whisper_service.whisper.prompt import decoder_prompt, max_new_tokens
 from whisper_service.whisper.vocabulary import Vocabulary
@@ -46,7 +52,7 @@ logger = logging.getLogger(__name__)
 
 _RULES = "whisper_service.engine.logits_processor_{}:WhisperLogitsProcessor"
 _SCHEDULER = "whisper_service.engine.final_outputs.FinalOutputScheduler"
-_EXTENSION = "whisper_service.engine.worker_extension.WhisperWorkerExtension"
+_EXTENSION = "whisper_service.engine.worker.extension.WhisperWorkerExtension"
 # A pattern of at most 24 tokens that comes 24 times in a row is taken for a loop of the decoder's.
 # Somebody may say a word that often, but not in a window of 3 s, down to which the service splits.
 _LOOP_PATTERN, _LOOP_COUNT = 24, 24
@@ -130,6 +136,7 @@ class EngineFacts:
     cudagraphs: str
     max_windows: int  # of all engines
     engines: int = 1
+    model_class: str = ARCHITECTURE
     own_kernels: str = "none"  # that compute in place of vLLM's
 
     def __str__(self) -> str:
@@ -154,10 +161,10 @@ class WhisperEngine:
         self._carriers = Carriers.of(vocabulary)
         self._profile = profile
         self._overrides = dict(overrides or {})
-        self._encoder_cache_windows = encoder_cache_windows
+        heads = tuple((int(layer), int(head)) for layer, head in alignment_heads)
+        self._model_options = ModelOptions(encoder_cache_windows, heads)
         self._engines = int(self.engine_arguments().get("data_parallel_size", 1))
         self._ranks = EngineRanks(self._engines, self._engines * encoder_cache_windows)
-        self._alignment_heads = alignment_heads
         self._aligner = Aligner(self._call, self._alignment_prompt, self._encode)
         self._llm: Any = None
 
@@ -203,8 +210,16 @@ class WhisperEngine:
             **scheduler,
             "logits_processors": [_RULES.format(runner)],
             "worker_extension_cls": _EXTENSION,
-            "additional_config": vocabulary_config(self._vocabulary),
+            "additional_config": {
+                **vocabulary_config(self._vocabulary),
+                **self._model_options.as_config(),
+            },
             **self._overrides,
+            "hf_overrides": {
+                "architectures": [ARCHITECTURE],
+                **self._profile.engine_args.get("hf_overrides", {}),
+                **self._overrides.get("hf_overrides", {}),
+            },
         }
 
     def _build(self) -> None:
@@ -216,35 +231,29 @@ class WhisperEngine:
         with lasting_imports():
             # vLLM reads its environment when it is imported, and takes seconds to import.
             from vllm import AsyncEngineArgs
-            from vllm.model_executor.models.whisper import WhisperMultiModalProcessor
             from vllm.v1.engine.async_llm import AsyncLLM
 
-        # Else it puts <|startoftranscript|> before a prompt that begins with <|startofprev|>
-        # (vllm/inputs/engine.py, build_enc_dec_input), a sequence that Whisper never saw.
-        WhisperMultiModalProcessor.skip_decoder_start_token = True
+            if arguments["hf_overrides"]["architectures"] == [ARCHITECTURE]:
+                register_class()
+
         # Not returned: the thread's future would keep the engine alive beyond its end.
         with forked_engine() if is_forked else nullcontext():
             self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
 
     async def _prepare_worker(self, compiled: bool) -> EngineFacts:
         config = self._llm.vllm_config
-        windows = self._encoder_cache_windows
-        # As many more may wait for their words as are decoded.
-        names = max(windows, 2 * int(config.scheduler_config.max_num_seqs))
         own = await self._call("whisper_use_own_kernels", compiled)
-        await self._call("whisper_keep_encoder_outputs", windows, names)
-        heads = [list(head) for head in self._alignment_heads]
-        await self._call("whisper_use_alignment_heads", heads)
-        backends = await self._call("whisper_attention_backends")
+        (model_class, backends), *_ = await self._call("whisper_describe_model")
         return EngineFacts(
             model=str(config.model_config.served_model_name or config.model_config.model),
             dtype=str(config.model_config.dtype).removeprefix("torch."),
             kv_cache_dtype=str(config.cache_config.cache_dtype),
-            attention_backend="+".join(backends[0]) or "unknown",
+            attention_backend="+".join(backends) or "unknown",
             compilation=_enum_name(config.compilation_config.mode),
             cudagraphs=_enum_name(config.compilation_config.cudagraph_mode),
             max_windows=int(config.scheduler_config.max_num_seqs) * self._engines,
             engines=self._engines,
+            model_class=model_class,
             own_kernels="+".join(own[0]) or "none",
         )
 
@@ -426,12 +435,12 @@ class WhisperEngine:
                 max_pattern_size=_LOOP_PATTERN, min_pattern_size=1, min_count=_LOOP_COUNT
             ),
             output_kind=RequestOutputKind.CUMULATIVE if early else RequestOutputKind.FINAL_ONLY,
-            extra_args=rules.as_extra_args() | (name_args(request.key) if request.keep else {}),
+            extra_args=rules.as_extra_args(),
         )
         audio = {
             "prompt": "",
             "multi_modal_data": {"audio": (request.samples, SAMPLE_RATE)},
-            "multi_modal_uuids": {"audio": [request.key]},
+            "multi_modal_uuids": {"audio": [WindowName(request.key, request.keep).as_uuid()]},
         }
         inputs = {"encoder_prompt": audio, "decoder_prompt": {"prompt_token_ids": prompt}}
         with self._ranks.place(request.key) as rank:
@@ -454,11 +463,6 @@ class WhisperEngine:
     def is_dead(self) -> bool:
         """Whether the engine's process has gone; it does not come back."""
         return self._llm is not None and bool(self._llm.errored)
-
-    async def encoder_cache_counts(self) -> dict[str, int]:
-        """Hits and misses, of all engines together."""
-        counts = await self._call("whisper_encoder_cache_counts")
-        return {name: sum(each[name] for each in counts) for name in counts[0]}
 
     async def stop(self) -> None:
         """Ends the engine's processes. Safe to call twice."""

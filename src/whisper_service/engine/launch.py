@@ -154,12 +154,8 @@ def lasting_imports() -> Iterator[None]:
 @contextmanager
 def forked_engine() -> Iterator[None]:
     """Within it, vLLM's engine process is forked from the fork server."""
-    from vllm import ModelRegistry
-    from vllm.model_executor.models.whisper import WhisperForConditionalGeneration
     from vllm.v1.engine import utils
 
-    # Else vLLM starts an interpreter only to look at the class, where it has no cache of that.
-    ModelRegistry.register_model("WhisperForConditionalGeneration", WhisperForConditionalGeneration)
     ours, theirs = _Context(), utils.get_mp_context
     utils.get_mp_context = lambda: ours
     try:

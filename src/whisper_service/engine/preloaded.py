@@ -10,11 +10,11 @@ from whisper_service.engine.launch import lasting_imports
 _MODULES = (
     "vllm.v1.engine.core",
     "vllm.v1.worker.cpu_worker",
-    "vllm.model_executor.models.whisper",
     "whisper_service.engine.final_outputs",
     "whisper_service.engine.in_process",
     "whisper_service.engine.logits_processor_v1",
-    "whisper_service.engine.worker_extension",
+    "whisper_service.engine.worker.extension",
+    "whisper_service.engine.worker.model",
 )
 
 # A process's title has room only where nothing has changed its environment before this.

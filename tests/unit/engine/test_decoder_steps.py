@@ -12,7 +12,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from whisper_service.engine.decoder_steps import ShortDecoder, _linear, use_short_decoder
 
-from .tiny_decoder import HEADS, POSITIONS, WIDTH, as_vllms, tiny_whisper
+from .worker.tiny_decoder import HEADS, POSITIONS, WIDTH, as_vllms, tiny_whisper
 
 SIZE = WIDTH // HEADS
 TOKENS = torch.tensor([3, 4, 5, 6, 10, 11, 12])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from whisper_service.engine.alignment_pass import AlignmentPass, TextInWindow, median_filter
+from whisper_service.engine.worker.alignment_pass import AlignmentPass, TextInWindow, median_filter
 
 from .tiny_decoder import HEADS, POSITIONS, VOCABULARY, WIDTH, as_vllms, tiny_whisper
 
