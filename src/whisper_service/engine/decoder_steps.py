@@ -2,7 +2,7 @@
 
 A step is some 150 operators. With one window they take 3 ms, and the modules, wrappers and
 dispatchers around them 2 ms more. What is computed is the same, bit for bit, but for the order of
-sums where weights are kept in another order (`packed_weights`). A GPU needs none of this: there a
+sums where weights are kept in another order (`packed_layers`). A GPU needs none of this: there a
 step is a graph.
 """
 
@@ -26,7 +26,7 @@ def use_short_decoder(
         decoder: vLLM's WhisperDecoder.
         vllm_config: its configuration.
         context: vLLM's `get_forward_context`.
-        pack: whether weights may be kept in another order as well (`packed_weights`).
+        pack: whether weights may be kept in another order as well (`packed_layers`).
 
     Returns:
         Whether it has.
@@ -148,7 +148,7 @@ def _linear(layer: Any) -> _Rows:
 
 def _packed(layer: Any) -> _Rows:
     # Numba, not earlier (`worker_extension`).
-    from whisper_service.engine.packed_weights import PackedLinear, fills_blocks
+    from whisper_service.engine.packed_layers import PackedLinear, fills_blocks
 
     return PackedLinear(layer) if fills_blocks(layer) else _linear(layer)
 

@@ -62,7 +62,7 @@ class HeadwiseAttention(nn.Module):
         return joined.view(windows, positions, heads, width // heads).transpose(1, 2)
 
 
-def use_own_attention(layers: Sequence[Any], *, integers: bool) -> str | None:
+def use_headwise_attention(layers: Sequence[Any]) -> bool:
     """Replaces vLLM's attention in an encoder's layers where there is a faster one.
 
     That is on a processor with bfloat16 products, but without AMX's: those make the fused
@@ -70,26 +70,17 @@ def use_own_attention(layers: Sequence[Any], *, integers: bool) -> str | None:
 
     Args:
         layers: of vLLM's WhisperEncoder.
-        integers: whether kernels by Numba may be used (`kernel_threads`).
 
     Returns:
-        Which is used, if any.
+        Whether it has.
     """
     weight = next(layers[0].parameters())
     fast = torch.cpu._is_avx512_bf16_supported() and not torch.cpu._is_amx_tile_supported()  # noqa: SLF001
     if weight.device.type != "cpu" or weight.dtype != torch.bfloat16 or not fast:
-        return None
-    # Numba is not to be imported before vLLM's worker has started (`worker_extension`).
-    from whisper_service.engine.integer_attention import IntegerAttention, can_attend
-
-    integers = integers and can_attend(layers[0].self_attn.head_dim)
+        return False
     together = max(1, torch.get_num_threads() // 2)
     for layer in layers:
         attention = layer.self_attn
         heads, scale = attention.num_heads, attention.scaling
-        attention.attn = (
-            IntegerAttention(heads, scale)
-            if integers
-            else HeadwiseAttention(heads, scale, together)
-        )
-    return "integer" if integers else "headwise"
+        attention.attn = HeadwiseAttention(heads, scale, together)
+    return True

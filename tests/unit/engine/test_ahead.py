@@ -11,13 +11,19 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn import functional
 
 from whisper_service.engine.cache_writes import RoundedWriter
 from whisper_service.engine.cross_attention import IntegerCrossAttention
-from whisper_service.engine.integer_attention import IntegerAttention
 from whisper_service.engine.kernels import ahead
-from whisper_service.engine.kernels.ahead import DIRECTORY, Ahead, compile_all
-from whisper_service.engine.kernels.vectors import has_vnni
+from whisper_service.engine.kernels.ahead import (
+    DIRECTORY,
+    Ahead,
+    compile_cache_writes,
+    compile_cross_attention,
+    compile_products,
+)
+from whisper_service.engine.packed_layers import PackedLinear, PackedVocabulary
 
 
 class Commands:
@@ -118,14 +124,12 @@ def test_an_engine_that_does_not_start_leaves_nothing_behind(commands: Any, tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not has_vnni(), reason="a processor without AVX512-VNNI")
 def test_it_is_compiled_for_the_types_that_it_is_called_with() -> None:
     kernels = ahead._kernels()
-    compile_all()
+    for compile_some in (compile_cache_writes, compile_products, compile_cross_attention):
+        compile_some()
     before = [list(kernel.signatures) for kernel in kernels]
-    states = torch.randn(2, 7, 3 * 128).bfloat16()
-    IntegerAttention(2, 1.0)(*states.chunk(3, dim=-1))
-    key, value = states[0, :, :256].view(7, 2, 2, 64).unbind(1)
+    key, value = torch.randn(7, 2, 2, 64).bfloat16().unbind(1)
     cache = torch.zeros(2, 2, 32, 128, dtype=torch.float8_e4m3fn)
     slots = torch.arange(7)
     RoundedWriter(2, 64, 32)(None, key, value, cache, slots)
@@ -139,6 +143,11 @@ def test_it_is_compiled_for_the_types_that_it_is_called_with() -> None:
     query = key[:1].contiguous()
     attention = IntegerCrossAttention(cache, 1.0)
     attention(None, query, key, value, None, metadata, torch.empty_like(query))
+    weight = torch.randn(70, 32).bfloat16()
+    PackedVocabulary(weight).logits(weight[:3])
+    run = lambda rows, _, bias: functional.linear(rows, weight[:64], bias)  # noqa: E731
+    layer = SimpleNamespace(cpu_linear=run, input_size=32, weight=None, bias=None)
+    PackedLinear(layer)(weight[:3])
     assert [list(kernel.signatures) for kernel in kernels] == before
 
 

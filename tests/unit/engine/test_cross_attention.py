@@ -15,18 +15,10 @@ from whisper_service.engine.cross_attention import (
     IntegerCrossAttention,
     use_integer_cross_attention,
 )
-from whisper_service.engine.kernels.vectors import has_vnni
 
 BLOCKS, HEADS, SIZE, WIDTH = 9, 3, 32, 64
 SCALE = 0.125
 ERROR = 0.015  # of eight bits in queries, keys and values
-
-without_vnni = pytest.mark.skipif(not has_vnni(), reason="a processor without AVX512-VNNI")
-
-
-def computes(test: Any) -> Any:
-    """Of a test that has kernels compiled."""
-    return without_vnni(pytest.mark.slow(test))
 
 
 def empty() -> Tensor:
@@ -92,7 +84,7 @@ def error(found: Tensor, exact: Tensor) -> float:
     return float((found.float() - exact).norm() / exact.norm())
 
 
-@computes
+@pytest.mark.slow  # kernels are compiled
 @pytest.mark.parametrize(
     "windows",
     [
@@ -114,7 +106,7 @@ def test_it_is_attention(windows: Windows) -> None:
     assert torch.equal(first, again)
 
 
-@computes
+@pytest.mark.slow  # kernels are compiled
 @pytest.mark.parametrize("spread", [0.5, 1, 4, 10])
 def test_it_is_nearer_than_with_keys_and_values_of_fp8(spread: float) -> None:
     windows = Windows([100, 90], [3, 2], spread=spread)
@@ -125,7 +117,7 @@ def test_it_is_nearer_than_with_keys_and_values_of_fp8(spread: float) -> None:
     assert error(output, exact) < 0.7 * error(windows.exact(torch.float8_e4m3fn), exact)
 
 
-@computes
+@pytest.mark.slow  # kernels are compiled
 def test_another_window_in_the_same_blocks_takes_the_place_of_the_one_before() -> None:
     attention = IntegerCrossAttention(empty(), SCALE)
     for spread in (5, 0.01):
@@ -136,7 +128,7 @@ def test_another_window_in_the_same_blocks_takes_the_place_of_the_one_before() -
         assert error(output, windows.exact()) < ERROR
 
 
-@computes
+@pytest.mark.slow  # kernels are compiled
 def test_a_query_or_keys_that_are_nothing_look_everywhere() -> None:
     windows = Windows([40], [1])
     windows.query.zero_()
@@ -155,7 +147,7 @@ def test_a_query_or_keys_that_are_nothing_look_everywhere() -> None:
     assert not output.any()
 
 
-@computes
+@pytest.mark.slow  # kernels are compiled
 def test_one_position_far_above_all_others_is_all_that_counts() -> None:
     windows = Windows([60], [1])
     windows.key.zero_()
@@ -167,7 +159,7 @@ def test_one_position_far_above_all_others_is_all_that_counts() -> None:
     assert error(output, windows.value[33].float()[None]) < ERROR
 
 
-@computes
+@pytest.mark.slow  # kernels are compiled
 def test_positions_without_a_slot_are_not_kept() -> None:
     windows = Windows([SIZE], [1])
     slots = windows.slots()

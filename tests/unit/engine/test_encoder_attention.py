@@ -9,9 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from whisper_service.engine import integer_attention
-from whisper_service.engine.encoder_attention import HeadwiseAttention, use_own_attention
-from whisper_service.engine.integer_attention import IntegerAttention
+from whisper_service.engine.encoder_attention import HeadwiseAttention, use_headwise_attention
 
 HEADS, WIDTH, POSITIONS = 4, 32, 50
 SCALE = 0.3
@@ -74,7 +72,6 @@ def processor(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         _is_avx512_bf16_supported=lambda: True, _is_amx_tile_supported=lambda: False
     )
     monkeypatch.setattr(torch, "cpu", flags)
-    monkeypatch.setattr(integer_attention, "has_vnni", lambda: True)
     return flags
 
 
@@ -83,22 +80,9 @@ def kinds(layers: list[Layer]) -> set[type]:
 
 
 @pytest.mark.usefixtures("processor")
-def test_integers_are_used_where_they_may_and_can_be() -> None:
+def test_it_is_used_in_every_layer_where_it_is_the_faster_one() -> None:
     layers = [Layer(torch.bfloat16, 64), Layer(torch.bfloat16, 64)]
-    assert use_own_attention(layers, integers=True) == "integer"
-    assert kinds(layers) == {IntegerAttention}
-
-
-@pytest.mark.usefixtures("processor")
-@pytest.mark.parametrize(
-    ("integers", "vnni", "width"), [(False, True, 64), (True, False, 64), (True, True, 32)]
-)
-def test_else_it_is_one_head_at_a_time(
-    monkeypatch: pytest.MonkeyPatch, integers: bool, vnni: bool, width: int
-) -> None:
-    monkeypatch.setattr(integer_attention, "has_vnni", lambda: vnni)
-    layers = [Layer(torch.bfloat16, width), Layer(torch.bfloat16, width)]
-    assert use_own_attention(layers, integers=integers) == "headwise"
+    assert use_headwise_attention(layers)
     assert kinds(layers) == {HeadwiseAttention}
 
 
@@ -116,5 +100,5 @@ def test_vllms_stays_where_it_is_the_faster_one(
     processor._is_avx512_bf16_supported = lambda: bf16
     processor._is_amx_tile_supported = lambda: amx
     layers = [Layer(dtype, 64), Layer(dtype, 64)]
-    assert use_own_attention(layers, integers=True) is None
+    assert not use_headwise_attention(layers)
     assert kinds(layers) == {nn.Identity}

@@ -89,13 +89,11 @@ def forget_caches() -> None:
 
 
 def _kernels() -> list[Any]:
-    from whisper_service.engine.kernels import audio_cache, encoder_weights, few_rows, fp8_cache
+    from whisper_service.engine.kernels import audio_cache, few_rows, fp8_cache
 
     return [
         audio_cache.attend,
         audio_cache.write,
-        encoder_weights.convert_keys,
-        encoder_weights.weigh,
         fp8_cache.write,
         few_rows.multiply,
         few_rows.multiply_and_add,
@@ -103,27 +101,47 @@ def _kernels() -> list[Any]:
 
 
 def compile_all() -> None:
-    """For the types that they are called with."""
-    from numba import types
-
-    from whisper_service.engine.kernels import audio_cache, encoder_weights, few_rows, fp8_cache
+    """What this processor has the instructions for."""
     from whisper_service.engine.kernels.vectors import has_bfloat16, has_vnni
 
-    bits, halves = types.int8[::1], types.int16[::1]
-    numbers, slots, whole = types.float32[::1], types.int64[::1], types.int64
-    sizes = types.UniTuple(whole, 2)
-    fp8_cache.write.compile((halves, halves, whole, slots, types.UniTuple(whole, 3), bits))
+    compile_cache_writes()
     if has_bfloat16():
-        counted = types.int32[::1]
-        few_rows.multiply.compile((counted, whole, counted, whole, numbers))
-        few_rows.multiply_and_add.compile((counted, whole, counted, halves, halves))
-    if not has_vnni():
-        return
-    encoder_weights.convert_keys.compile((halves, whole, bits, types.float32[:, ::1]))
-    weights, totals = types.int16[:, ::1], types.float32[:, ::1]
-    encoder_weights.weigh.compile((halves, whole, bits, numbers, types.float32, weights, totals))
-    counts, tables = types.int32[::1], types.int32[:, ::1]
-    audio_cache.write.compile((halves, halves, whole, slots, sizes, bits, halves))
+        compile_products()
+    if has_vnni():
+        compile_cross_attention()
+
+
+# Each for the types that its kernels are called with.
+
+
+def compile_cache_writes() -> None:
+    from numba import types
+
+    from whisper_service.engine.kernels import fp8_cache
+
+    halves, whole = types.int16[::1], types.int64
+    sizes = types.UniTuple(whole, 3)
+    fp8_cache.write.compile((halves, halves, whole, types.int64[::1], sizes, types.int8[::1]))
+
+
+def compile_products() -> None:
+    from numba import types
+
+    from whisper_service.engine.kernels import few_rows
+
+    pairs, halves, whole = types.int32[::1], types.int16[::1], types.int64
+    few_rows.multiply.compile((pairs, whole, pairs, whole, types.float32[::1]))
+    few_rows.multiply_and_add.compile((pairs, whole, pairs, halves, halves))
+
+
+def compile_cross_attention() -> None:
+    from numba import types
+
+    from whisper_service.engine.kernels import audio_cache
+
+    bits, halves, whole = types.int8[::1], types.int16[::1], types.int64
+    counts, tables, sizes = types.int32[::1], types.int32[:, ::1], types.UniTuple(whole, 2)
+    audio_cache.write.compile((halves, halves, whole, types.int64[::1], sizes, bits, halves))
     audio_cache.attend.compile(
         (halves, whole, counts, counts, tables, sizes, bits, halves, types.float32, halves)
     )

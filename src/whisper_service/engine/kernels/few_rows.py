@@ -1,7 +1,7 @@
 """Products of a few rows with many weights, which memory is the limit of.
 
 Weights lie in the order in which they are read, int32[outputs / 64, pairs, 64], flat: two bfloat16
-of an output in each, and 64 outputs together (`packed_weights`).
+of an output in each, and 64 outputs together (`packed_layers`).
 """
 
 from __future__ import annotations

@@ -31,6 +31,11 @@ FLOATS = ir.VectorType(F32, 16)
 _HALVES = ir.VectorType(_BFloat16(), 32)
 
 
+def _lanes(number: int) -> Any:
+    """The number in each of 16 lanes."""
+    return ir.Constant(INTEGERS, [number] * 16)
+
+
 def has_vnni() -> bool:
     """Whether there is `Vectors.dot`: AVX512-VNNI."""
     features = llvmlite.binding.get_host_cpu_features()
@@ -51,7 +56,7 @@ class Vectors:
         self._types, self._arguments = signature.args, arguments
 
     def at(self, number: int, offset: Any) -> Any:
-        """A pointer into the array that is so manieth argument."""
+        """A pointer into argument `number`."""
         array = self._context.make_array(self._types[number])
         data = array(self._context, self._builder, self._arguments[number]).data
         return self._builder.gep(data, [offset])
@@ -80,6 +85,8 @@ class Vectors:
 
     def dot(self, sums: Any, unsigned: Any, signed: Any) -> Any:
         """Adds in each lane the products of its four bytes: AVX512-VNNI's `vpdpbusd`."""
+        if not has_vnni():
+            return self._dot_by_shifts(sums, unsigned, signed)
         kind = ir.FunctionType(INTEGERS, [INTEGERS] * 3)
         name = "llvm.x86.avx512.vpdpbusd.512"
         function = cgutils.get_or_insert_function(self._builder.module, kind, name)
@@ -87,11 +94,41 @@ class Vectors:
 
     def dot_halves(self, sums: Any, some: Any, others: Any) -> Any:
         """Adds to 16 float32 the products of two bfloat16 each: AVX512-BF16's `vdpbf16ps`."""
+        if not has_bfloat16():
+            return self._dot_halves_by_shifts(sums, some, others)
         kind = ir.FunctionType(FLOATS, [FLOATS, _HALVES, _HALVES])
         name = "llvm.x86.avx512bf16.dpbf16ps.512"
         function = cgutils.get_or_insert_function(self._builder.module, kind, name)
         halves = [self._builder.bitcast(each, _HALVES) for each in (some, others)]
         return self._builder.call(function, [sums, *halves])
+
+    # The same without the instructions, so that the kernels can be tested on every processor. No
+    # engine uses them there: vLLM's own are faster.
+
+    def _dot_by_shifts(self, sums: Any, unsigned: Any, signed: Any) -> Any:
+        builder = self._builder
+        last = _lanes(24)
+        for byte in range(4):
+            first = _lanes(24 - 8 * byte)  # moves the byte to the top of its lane
+            one = builder.lshr(builder.shl(unsigned, first), last)
+            other = builder.ashr(builder.shl(signed, first), last)
+            sums = builder.add(sums, builder.mul(one, other))
+        return sums
+
+    def _dot_halves_by_shifts(self, sums: Any, some: Any, others: Any) -> Any:
+        builder = self._builder
+        for widen in (self._upper_half, self._lower_half):
+            product = builder.fmul(widen(some), widen(others))
+            sums = builder.fadd(sums, product)
+        return sums
+
+    def _upper_half(self, pairs: Any) -> Any:
+        builder = self._builder
+        return builder.bitcast(builder.and_(pairs, _lanes(-(1 << 16))), FLOATS)
+
+    def _lower_half(self, pairs: Any) -> Any:
+        builder = self._builder
+        return builder.bitcast(builder.shl(pairs, _lanes(16)), FLOATS)
 
     def prefetch(self, pointer: Any, offset: Any) -> None:
         """Has 64 bytes come from memory to the second cache, to be read soon."""

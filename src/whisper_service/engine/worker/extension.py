@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from whisper_service.engine.decoder_steps import use_short_decoder
-from whisper_service.engine.encoder_attention import use_own_attention
+from whisper_service.engine.encoder_attention import use_headwise_attention
 from whisper_service.engine.worker.alignment_pass import AlignmentPass, TextInWindow
 
 
@@ -52,7 +52,6 @@ class WhisperWorkerExtension:
         # Numba, not earlier: vLLM looks through all modules when a worker starts, and stumbles over
         # one of llvmlite's objects (0.32, triton_utils/dispatcher.py).
         from vllm.forward_context import get_forward_context
-        from vllm.v1.sample import sampler
 
         from whisper_service.engine.cache_writes import use_rounded_cache_writes
         from whisper_service.engine.cross_attention import use_integer_cross_attention
@@ -62,16 +61,14 @@ class WhisperWorkerExtension:
 
         if not compiled:
             forget_caches()
-        # How many tokens were likelier than the sampled one is a pass over all logits of a step.
-        sampler.batched_count_greater_than = _no_ranks
         shared = shares_threads()
         layers, config = model.decoder.layers, self.model_runner.vllm_config
-        attention = use_own_attention(model.encoder.layers, integers=shared)
+        headwise = use_headwise_attention(model.encoder.layers)
         # Before the decoder, which takes its embeddings.
         packs = shared and use_packed_vocabulary(self._whisper_model)
         writes = use_rounded_cache_writes(layers)
         in_use = {
-            f"{attention}_encoder_attention": attention is not None,
+            "headwise_encoder_attention": headwise,
             # Which leaves what is no fp8, and is cleared by the writes.
             "integer_cross_attention": shared and writes and use_integer_cross_attention(layers),
             "rounded_cache_writes": writes,
@@ -152,11 +149,6 @@ def _results(alignment: _Alignment) -> list[list[Any]]:
         rows = _summed_over_ranks(weights)[skip:-1].to(torch.float16).cpu().numpy()
         results.append([number, len(rows), rows.tobytes()])
     return results
-
-
-def _no_ranks(logprobs: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
-    """In place of vLLM's ranks, int64[rows], which nobody reads here."""
-    return torch.zeros(len(logprobs), dtype=torch.int64)
 
 
 def _summed_over_ranks(weights: torch.Tensor) -> torch.Tensor:

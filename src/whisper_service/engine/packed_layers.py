@@ -1,8 +1,12 @@
-"""Weights of the decoder on a processor, in the order that a few rows are multiplied by.
+"""The decoder's weights on a processor, in the order that a few rows are multiplied by.
 
 A step has a row for each window. Its products wait for their weights, and oneDNN's does so before
 each part of them; here the next part is on its way from memory while one is multiplied
 (`kernels.few_rows`). With AMX vLLM's products are fast as well, and stay.
+
+Whisper's embeddings of tokens are its last layer's weights as well. vLLM keeps them twice, once in
+the order that oneDNN multiplies by, and rounds logits to bfloat16: near 20, its steps are 0.125, so
+the top tokens often tie. Here these weights are kept once, and logits stay float32.
 """
 
 from __future__ import annotations
@@ -12,10 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from whisper_service.engine.kernels.few_rows import BLOCK, multiply_and_add
+from whisper_service.engine.kernels.few_rows import BLOCK, multiply, multiply_and_add
 from whisper_service.engine.kernels.vectors import has_bfloat16
 
 _FEW = 24  # rows; for more oneDNN's product is as fast
@@ -72,4 +76,53 @@ class PackedLinear:
         products = torch.empty(len(rows), self._outputs, dtype=rows.dtype)
         into = products.view(torch.int16).numpy().reshape(-1)
         multiply_and_add(flat_pairs(rows), len(rows), self._flat, self._bias_bits, into)
+        return products
+
+
+def use_packed_vocabulary(model: Any) -> bool:
+    """Replaces the embeddings and the last layer where there is a faster product.
+
+    Args:
+        model: vLLM's WhisperForConditionalGeneration.
+
+    Returns:
+        Whether it has.
+    """
+    decoder, head = model.model.decoder, model.proj_out
+    weight: Tensor = decoder.embed_tokens.weight
+    is_tied = head.weight.data_ptr() == weight.data_ptr() and head.weight.shape == weight.shape
+    plain = type(decoder.embed_tokens) is nn.Embedding and hasattr(head, "cpu_linear")
+    if not plain or not is_tied or not can_pack(weight.dtype):
+        return False
+    vocabulary = PackedVocabulary(weight.detach())
+    nothing = torch.empty(0, dtype=weight.dtype)
+    head.cpu_linear = vocabulary.logits
+    head.weight = nn.Parameter(nothing, requires_grad=False)
+    decoder.embed_tokens = vocabulary
+    return True
+
+
+class PackedVocabulary(nn.Module):
+    """Embeddings of tokens, and the logits of all of them.
+
+    Args:
+        weight: bfloat16[tokens, width], copied; the width is even.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self._tokens = len(weight)
+        self._weights = packed(weight)
+        self._flat = flat_pairs(self._weights)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """bfloat16[any, width] for int64[any]."""
+        return self._weights[tokens // BLOCK, :, tokens % BLOCK].flatten(-2)
+
+    def logits(self, rows: Tensor, _weight: Any = None, _bias: Any = None) -> Tensor:
+        """float32[rows, tokens] for bfloat16[rows, width]: in place of vLLM's `cpu_linear`."""
+        products = torch.empty(len(rows), self._tokens)
+        if len(rows):
+            into = products.numpy().reshape(-1)
+            multiply(flat_pairs(rows), len(rows), self._flat, self._tokens, into)
         return products
