@@ -9,8 +9,6 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,15 +17,7 @@ from numpy.typing import NDArray
 from whisper_service.domain import ENCODER_POSITIONS_PER_SECOND, SAMPLE_RATE, Samples, Task
 from whisper_service.engine.aligner import Aligner, AlignmentError, AlignmentRequest
 from whisper_service.engine.decoding_rules import NO_TOKEN, Carriers
-from whisper_service.engine.launch import (
-    IN_PROCESS,
-    engine_environment,
-    forked_engine,
-    is_one_process,
-    kernels,
-    lasting_imports,
-    start_fork_server,
-)
+from whisper_service.engine.launcher import Launcher, Replaced, WorkerSetup
 from whisper_service.engine.logprobs import (
     FirstStep,
     first_step,
@@ -43,7 +33,13 @@ from whisper_service.engine.parameters import (
 )
 from whisper_service.engine.profiles import POSITIONS, Profile
 from whisper_service.engine.ranks import EngineRanks
-from whisper_service.engine.worker.plugin import ARCHITECTURE, register_class
+from whisper_service.engine.requests import (
+    Decoding,
+    DecodingRequest,
+    EngineFacts,
+    LanguageEvidence,
+)
+from whisper_service.engine.worker.plugin import ARCHITECTURE
 from whisper_service.errors import ENGINE_DIED, Fault, ServiceError
 from whisper_service.whisper.prompt import decoder_prompt, max_new_tokens
 from whisper_service.whisper.vocabulary import Vocabulary
@@ -51,96 +47,11 @@ from whisper_service.whisper.vocabulary import Vocabulary
 logger = logging.getLogger(__name__)
 
 _RULES = "whisper_service.engine.logits_processor_{}:WhisperLogitsProcessor"
-_SCHEDULER = "whisper_service.engine.final_outputs.FinalOutputScheduler"
 _EXTENSION = "whisper_service.engine.worker.extension.WhisperWorkerExtension"
 # A pattern of at most 24 tokens that comes 24 times in a row is taken for a loop of the decoder's.
 # Somebody may say a word that often, but not in a window of 3 s, down to which the service splits.
 _LOOP_PATTERN, _LOOP_COUNT = 24, 24
-_LOWEST_TEMPERATURE = 0.01  # above 0; vLLM raises a lower one to it
 _WATCH_SECONDS = 1.0  # between two looks at whether the engine still lives, in a call
-
-
-@dataclass(frozen=True, eq=False)
-class DecodingRequest:
-    """One window to decode once.
-
-    key: names the window's samples; tries of the same window share it and so its features.
-    language, task: tokens that are forced; NO_TOKEN for the language: the likeliest one.
-    goes_on_until: seconds of the window: a text does not end after a time before the first of them,
-        or before the second where that time begins a segment.
-    seed: of sampling, at a temperature above 0.
-    trace_headers: of the trace that the engine goes on with; None: it is not traced.
-    keep: whether the window's words will be aligned, by its key.
-    """
-
-    samples: Samples
-    previous: tuple[int, ...] = ()
-    language: int = NO_TOKEN
-    task: int = NO_TOKEN
-    goes_on_until: tuple[float, float] = (0.0, 0.0)
-    temperature: float = 0.0
-    seed: int = 0
-    key: str = field(default_factory=lambda: uuid.uuid4().hex)
-    trace_headers: Mapping[str, str] | None = None
-    keep: bool = False
-
-    def __post_init__(self) -> None:
-        # The temperature is needed again where log-probabilities are read: it must be vLLM's.
-        if 0 < self.temperature < _LOWEST_TEMPERATURE:
-            object.__setattr__(self, "temperature", _LOWEST_TEMPERATURE)
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """What the decoder made of a window.
-
-    tokens: text and timestamps, without language, task and end of text.
-    logprobs: of `tokens`, and one more for the end of text where that was reached.
-    language: the token that was chosen; NO_TOKEN in an English-only model.
-    finished: whether the end of text was reached, and not the token limit or a loop.
-    looped: whether the engine ended it because it repeated itself.
-    """
-
-    tokens: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    language: int
-    language_prob: float
-    no_speech_prob: float
-    temperature: float
-    finished: bool
-    looped: bool
-
-    @property
-    def avg_logprob(self) -> float:
-        """Summed log-probability over the tokens and the end (openai/whisper, decoding.py)."""
-        return sum(self.logprobs) / (len(self.tokens) + 1)
-
-
-@dataclass(frozen=True)
-class LanguageEvidence:
-    """probabilities: of each language token, among the languages."""
-
-    probabilities: Mapping[int, float]
-    no_speech_prob: float
-
-
-@dataclass(frozen=True)
-class EngineFacts:
-    """What the engine resolved its arguments to."""
-
-    model: str
-    dtype: str
-    kv_cache_dtype: str
-    attention_backend: str
-    compilation: str
-    cudagraphs: str
-    max_windows: int  # of all engines
-    engines: int = 1
-    model_class: str = ARCHITECTURE
-    own_kernels: str = "none"  # that compute in place of vLLM's
-
-    def __str__(self) -> str:
-        return " ".join(f"{name}={value}" for name, value in vars(self).items())
 
 
 class WhisperEngine:
@@ -153,6 +64,7 @@ class WhisperEngine:
         profile: Profile,
         *,
         overrides: Mapping[str, Any] | None = None,
+        launcher: Launcher | None = None,
         encoder_cache_windows: int = 0,
         alignment_heads: Sequence[tuple[int, int]] = (),
     ) -> None:
@@ -161,6 +73,7 @@ class WhisperEngine:
         self._carriers = Carriers.of(vocabulary)
         self._profile = profile
         self._overrides = dict(overrides or {})
+        self._launcher = launcher or Launcher(profile, overrides)
         heads = tuple((int(layer), int(head)) for layer, head in alignment_heads)
         self._model_options = ModelOptions(encoder_cache_windows, heads)
         self._engines = int(self.engine_arguments().get("data_parallel_size", 1))
@@ -186,11 +99,11 @@ class WhisperEngine:
             raise
         built = time.perf_counter()
         try:
-            compiled = await asyncio.to_thread(kernels.wait)
+            setup = await asyncio.to_thread(self._launcher.wait)
         except asyncio.CancelledError:
-            kernels.end()  # else the thread would go on waiting
+            self._launcher.stop()  # else the thread would go on waiting
             raise
-        facts = await self._prepare_worker(compiled)
+        facts = await self._describe(await self._set_up(setup))
         await self._warm_up()
         warm = time.perf_counter()
         logger.info("engine built in %.1f s, warmed up in %.1f s", built - began, warm - built)
@@ -199,15 +112,11 @@ class WhisperEngine:
 
     def engine_arguments(self) -> dict[str, Any]:
         """The arguments of `AsyncEngineArgs`, the operator's overrides applied."""
-        runner = "v1" if self._profile.name == "cpu" or _forces_v1_runner() else "v2"
-        one = is_one_process(self._profile, self._overrides)
-        # Only a CPU's steps are scheduled one after the other, as this scheduler does.
-        scheduler = {"scheduler_cls": _SCHEDULER} if self._profile.name == "cpu" else {}
+        runner = "v1" if _forces_v1_runner() else self._profile.model_runner
         return {
             "model": self._model,
             **self._profile.engine_args,
-            **({"distributed_executor_backend": IN_PROCESS} if one else {}),
-            **scheduler,
+            **self._launcher.arguments(),
             "logits_processors": [_RULES.format(runner)],
             "worker_extension_cls": _EXTENSION,
             "additional_config": {
@@ -223,26 +132,21 @@ class WhisperEngine:
         }
 
     def _build(self) -> None:
-        arguments = self.engine_arguments()
-        is_forked = is_one_process(self._profile, self._overrides)
-        start_fork_server(self._profile, self._overrides)
-        for name, value in engine_environment(self._profile, self._overrides).items():
-            os.environ.setdefault(name, value)
-        with lasting_imports():
-            # vLLM reads its environment when it is imported, and takes seconds to import.
-            from vllm import AsyncEngineArgs
-            from vllm.v1.engine.async_llm import AsyncLLM
-
-            if arguments["hf_overrides"]["architectures"] == [ARCHITECTURE]:
-                register_class()
-
         # Not returned: the thread's future would keep the engine alive beyond its end.
-        with forked_engine() if is_forked else nullcontext():
-            self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+        self._llm = self._launcher.build(self.engine_arguments())
 
-    async def _prepare_worker(self, compiled: bool) -> EngineFacts:
+    async def _set_up(self, setup: WorkerSetup | None) -> Replaced:
+        if setup is None:
+            return Replaced()
+        done = await self._call("whisper_set_up", setup.function, [*setup.arguments])
+        replaced = Replaced(**done[0])
+        for warning in replaced.warnings:
+            logger.warning("%s", warning)
+        logger.debug("own kernels compared with vLLM's in %.2f s", replaced.check_seconds)
+        return replaced
+
+    async def _describe(self, replaced: Replaced) -> EngineFacts:
         config = self._llm.vllm_config
-        own = await self._call("whisper_use_own_kernels", compiled)
         (model_class, backends), *_ = await self._call("whisper_describe_model")
         return EngineFacts(
             model=str(config.model_config.served_model_name or config.model_config.model),
@@ -254,7 +158,7 @@ class WhisperEngine:
             max_windows=int(config.scheduler_config.max_num_seqs) * self._engines,
             engines=self._engines,
             model_class=model_class,
-            own_kernels="+".join(own[0]) or "none",
+            own_kernels="+".join(replaced.in_use) or "none",
         )
 
     async def _warm_up(self) -> None:

@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from whisper_service.engine.engine import Decoding, DecodingRequest, WhisperEngine
+from whisper_service.engine.devices import Device
+from whisper_service.engine.engine import WhisperEngine
 from whisper_service.engine.parameters import ModelOptions, vocabulary_of
-from whisper_service.engine.profiles import Device, choose
+from whisper_service.engine.profiles import choose
+from whisper_service.engine.requests import Decoding, DecodingRequest
 from whisper_service.engine.worker.plugin import ARCHITECTURE
 
 from .whispers_rules import multilingual

@@ -9,12 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import torch
 
-from whisper_service.engine.decoder_steps import use_short_decoder
-from whisper_service.engine.encoder_attention import use_headwise_attention
 from whisper_service.engine.worker.alignment_pass import AlignmentPass, TextInWindow
 
 
@@ -37,47 +36,11 @@ class WhisperWorkerExtension:
         # Not the runner's attribute `model`: with CUDA graphs that is a wrapper.
         return self.model_runner.get_model()
 
-    def whisper_use_own_kernels(self, compiled: bool) -> list[str]:
-        """On a processor, where there are better ones than vLLM's.
-
-        Args:
-            compiled: whether they are, ahead (`kernels.ahead`).
-
-        Returns:
-            Which are in use.
-        """
-        model = self._whisper_model.model
-        if next(model.parameters()).device.type != "cpu":
-            return []
-        # Numba, not earlier: vLLM looks through all modules when a worker starts, and stumbles over
-        # one of llvmlite's objects (0.32, triton_utils/dispatcher.py).
-        from vllm.forward_context import get_forward_context
-
-        from whisper_service.engine.cache_writes import use_rounded_cache_writes
-        from whisper_service.engine.cross_attention import use_integer_cross_attention
-        from whisper_service.engine.kernel_threads import shares_threads
-        from whisper_service.engine.kernels.ahead import forget_caches
-        from whisper_service.engine.packed_vocabulary import use_packed_vocabulary
-
-        if not compiled:
-            forget_caches()
-        shared = shares_threads()
-        layers, config = model.decoder.layers, self.model_runner.vllm_config
-        headwise = use_headwise_attention(model.encoder.layers)
-        # Before the decoder, which takes its embeddings.
-        packs = shared and use_packed_vocabulary(self._whisper_model)
-        writes = use_rounded_cache_writes(layers)
-        in_use = {
-            "headwise_encoder_attention": headwise,
-            # Which leaves what is no fp8, and is cleared by the writes.
-            "integer_cross_attention": shared and writes and use_integer_cross_attention(layers),
-            "rounded_cache_writes": writes,
-            "packed_weights": packs,
-            "short_decoder": use_short_decoder(
-                model.decoder, config, get_forward_context, pack=packs
-            ),
-        }
-        return [name for name, used in in_use.items() if used]
+    def whisper_set_up(self, function: str, arguments: list[Any]) -> dict[str, Any]:
+        """Has a launcher's own function prepare the loaded model (`launcher.WorkerSetup`)."""
+        module, _, name = function.partition(":")
+        done: dict[str, Any] = getattr(import_module(module), name)(self.model_runner, *arguments)
+        return done
 
     def whisper_describe_model(self) -> tuple[str, list[str]]:
         """The model's class, and the attention backends that its layers really use."""

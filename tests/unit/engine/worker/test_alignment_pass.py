@@ -7,9 +7,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tests.unit.engine.tiny_decoder import (
+    HEADS,
+    POSITIONS,
+    VOCABULARY,
+    WIDTH,
+    as_vllms,
+    tiny_whisper,
+)
 from whisper_service.engine.worker.alignment_pass import AlignmentPass, TextInWindow, median_filter
-
-from .tiny_decoder import HEADS, POSITIONS, VOCABULARY, WIDTH, as_vllms, tiny_whisper
 
 SOME_HEADS = {1: [0, 3], 2: [2]}
 

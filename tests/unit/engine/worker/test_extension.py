@@ -10,13 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.unit.engine.tiny_decoder import HEADS, LAYERS, POSITIONS, WIDTH, as_vllms, tiny_whisper
 from whisper_service.engine.parameters import ModelOptions, WindowName
 from whisper_service.engine.worker import extension
 from whisper_service.engine.worker.alignment_pass import AlignmentPass, TextInWindow
 from whisper_service.engine.worker.encoder_cache import EncoderCache
 from whisper_service.engine.worker.extension import WhisperWorkerExtension
-
-from .tiny_decoder import HEADS, LAYERS, POSITIONS, WIDTH, as_vllms, tiny_whisper
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what vLLM imports
 
