@@ -64,14 +64,19 @@ def windows() -> list[Samples]:
     ]
 
 
-async def decode_and_align(engine: WhisperEngine) -> None:
-    """Two tries of each window, then its words' times, as a doubted text with words has it."""
+async def decode_and_align(engine: WhisperEngine, max_windows: int) -> None:
+    """Two tries of each window, then its words' times, as a doubted text with words has it.
+
+    As many windows at once as the service has places for.
+    """
+    places = asyncio.Semaphore(max_windows)
 
     async def one(samples: Samples) -> None:
         first = DecodingRequest(samples, keep=True)
         again = DecodingRequest(samples, keep=True, key=first.key, temperature=0.4)
-        language = (await engine._decode(first, max_tokens=4)).language
-        await engine._decode(again, max_tokens=4)
+        async with places:
+            language = (await engine._decode(first, max_tokens=4)).language
+            await engine._decode(again, max_tokens=4)
         text = (1_000, 2_000)
         await engine.align(AlignmentRequest(first.key, samples, language, first.task, text))
 
@@ -106,7 +111,7 @@ def test_retries_and_alignment_skip_the_encoder(
     runner, running = loop_and_engine
     (before,) = runner.run(running.engine._call("probe_encoded_windows"))
     aligned, again = alignments("aligned"), alignments("encoded_again")
-    runner.run(decode_and_align(running.engine))
+    runner.run(decode_and_align(running.engine, running.facts.max_windows))
     (after,) = runner.run(running.engine._call("probe_encoded_windows"))
     assert CLIPS <= after - before <= CLIPS + 2
     assert alignments("aligned") - aligned + alignments("encoded_again") - again == CLIPS
