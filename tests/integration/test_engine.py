@@ -27,7 +27,12 @@ from whisper_service.settings import Settings
 CLIPS = 64
 PROBE = "tests.integration.engine_probe.EngineProbe"
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what vLLM imports
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of what vLLM imports
+    # vLLM's client leaves the end of its sockets to the garbage collector.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 def resolved(*, forked: bool) -> ResolvedEngine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,10 +18,12 @@ from whisper_service.errors import ServiceError
 from whisper_service.metrics import ALIGNMENTS, ENCODER_OUTPUTS
 
 _BATCH = 8  # windows; more share little, and the first would wait for the last
-# How long a call may keep the engine from its next step. A step with 16 windows takes about as long
-# on a CPU, and a call that takes longer is followed by a smaller one.
+# How long a call may keep the engine from its next step: about as long as a step with 16 windows
+# takes on a CPU, or a part of what the call before waited for its turn. Where steps are long, short
+# calls would leave ever more windows waiting, until their encoder outputs have to make room.
 _CALL_SECONDS = 0.04
-_FIRST_PARTS = 2  # of a batch's first call: what windows cost is not known beforehand
+_PART_OF_WAIT = 0.25
+_FIRST_PARTS = 2  # of the first call: what they cost is not known beforehand
 _GROWTH = 2.0  # of a call's parts, at most, from one to the next
 
 logger = logging.getLogger(__name__)
@@ -82,6 +85,7 @@ class Aligner:
         self._call = call
         self._prompt = prompt
         self._encode = encode
+        self._parts = _FIRST_PARTS
         self._waiting: deque[_Waiting] = deque()
         self._working: asyncio.Task[None] | None = None
         self._encoding: set[asyncio.Task[None]] = set()
@@ -154,14 +158,15 @@ class Aligner:
 
     async def _finish(self, batch: Sequence[_Waiting]) -> None:
         """The batch that was begun, to its end."""
-        parts = _FIRST_PARTS
         results: dict[int, list[Any] | None] = {}
         while not results or None in results.values():
-            replies = await self._call("whisper_continue_alignment", parts)
+            asked = time.perf_counter()
+            replies = await self._call("whisper_continue_alignment", self._parts)
+            waited = time.perf_counter() - asked
             for engine, (_, done) in enumerate(replies):
                 results[engine] = results.get(engine) or done
             longest = max(seconds for seconds, _ in replies)
-            parts = _next_parts(parts, longest)
+            self._parts = _next_parts(self._parts, longest, waited - longest)
         aligned = [window for windows in results.values() for window in windows or ()]
         for number, rows, weights in aligned:
             answer = batch[number].answer
@@ -192,7 +197,8 @@ def _fail(each: _Waiting, error: Exception) -> None:
         each.answer.set_exception(error)
 
 
-def _next_parts(parts: int, seconds: float) -> int:
-    """How many parts the next call does, after one that took so long."""
-    factor = min(_CALL_SECONDS / max(seconds, 1e-6), _GROWTH)
+def _next_parts(parts: int, seconds: float, waited: float) -> int:
+    """How many parts the next call does, after one that took so long, and waited for its turn."""
+    allowed = max(_CALL_SECONDS, waited * _PART_OF_WAIT)
+    factor = min(allowed / max(seconds, 1e-6), _GROWTH)
     return max(1, int(parts * factor))

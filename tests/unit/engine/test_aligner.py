@@ -11,7 +11,12 @@ import numpy as np
 import pytest
 
 from whisper_service.domain import SAMPLE_RATE
-from whisper_service.engine.aligner import Aligner, AlignmentError, AlignmentRequest
+from whisper_service.engine.aligner import (
+    Aligner,
+    AlignmentError,
+    AlignmentRequest,
+    _next_parts,
+)
 from whisper_service.errors import Fault, ServiceError
 
 ROWS, FRAMES = 3, 50
@@ -119,6 +124,25 @@ async def test_calls_begin_small_and_stay_below_the_time_that_others_can_be_held
     slow = Workers(work=5, seconds=0.5)
     await slow.aligner().align(request("a"))
     assert slow.calls == [2, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("parts", "took", "waited", "following"),
+    [(4, 0.04, 0.0, 4), (4, 0.4, 0.1, 1), (4, 0.04, 0.32, 8), (4, 0.4, 1.6, 4), (1, 9.0, 0.0, 1)],
+)
+def test_where_calls_wait_long_for_their_turn_they_do_more(
+    parts: int, took: float, waited: float, following: int
+) -> None:
+    assert _next_parts(parts, took, waited) == following
+
+
+async def test_the_next_batch_begins_with_what_the_last_one_has_shown() -> None:
+    workers = Workers(work=100, seconds=0.01)
+    aligner = workers.aligner()
+    await aligner.align(request("a"))
+    workers.calls.clear()
+    await aligner.align(request("b"))
+    assert workers.calls[0] == 4
 
 
 async def test_a_window_that_is_not_kept_is_encoded_again_and_nobody_waits_for_it() -> None:
