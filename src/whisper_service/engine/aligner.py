@@ -166,7 +166,8 @@ class Aligner:
             for engine, (_, done) in enumerate(replies):
                 results[engine] = results.get(engine) or done
             longest = max(seconds for seconds, _ in replies)
-            self._parts = _next_parts(self._parts, longest, waited - longest)
+            if None in results.values():  # the last call may have had less to do
+                self._parts = _next_parts(self._parts, longest, waited - longest)
         aligned = [window for windows in results.values() for window in windows or ()]
         for number, rows, weights in aligned:
             answer = batch[number].answer
