@@ -30,6 +30,7 @@ class OpenAI:
         self.model = load_openai_model(folder)
         tokenizer = get_tokenizer(multilingual=True, num_languages=self.model.num_languages)
         self._suppressed = [-1, *tokenizer.all_language_tokens]
+        self._encoded: dict[bytes, Any] = {}
 
     def log_mel(self, pcm: Pcm) -> Any:
         """float32[80, 3000]: a window as `transcribe` gives it to the encoder."""
@@ -37,6 +38,16 @@ class OpenAI:
 
         mel = log_mel_spectrogram(as_samples(pcm), self.model.dims.n_mels, padding=WINDOW_SAMPLES)
         return pad_or_trim(mel[:, : len(pcm) // _HOP], WINDOW_SAMPLES // _HOP)
+
+    def _encode(self, pcm: Pcm) -> Any:
+        """float32[1, 1500, width]: the encoder's output, computed once for each window."""
+        import torch
+
+        key = pcm.tobytes()
+        if key not in self._encoded:
+            with torch.no_grad():
+                self._encoded[key] = self.model.encoder(self.log_mel(pcm)[None])
+        return self._encoded[key]
 
     def decode(self, pcm: Pcm, language: str | None, prompt: str | None) -> Decoded:
         """A window at temperature 0; `probabilities` where the language is to be found."""
@@ -49,10 +60,10 @@ class OpenAI:
             suppress_tokens=list(self._suppressed),
             fp16=False,
         )
-        mel = self.log_mel(pcm)
         task = DecodingTask(self.model, options)
-        (result,) = task.run(mel[None])
-        found = self.model.detect_language(mel)[1] if language is None else {}
+        features = self._encode(pcm)
+        (result,) = task.run(features)
+        found = self.model.detect_language(features)[1][0] if language is None else {}
         return Decoded(
             language=result.language,
             tokens=result.tokens,
@@ -147,8 +158,8 @@ def answers(cases: Cases, openai: OpenAI) -> Answers:
 
 
 def main() -> None:
-    folder, checkpoint = map(Path, sys.argv[1:])
-    answers(read_cases(folder), OpenAI(checkpoint)).write(folder / "openai")
+    cases, checkpoint, target = map(Path, sys.argv[1:])
+    answers(read_cases(cases), OpenAI(checkpoint)).write(target)
 
 
 if __name__ == "__main__":

@@ -180,11 +180,11 @@ async def run(cases: Cases, settings: Settings) -> Answers:
 
 
 def main() -> None:
-    folder = Path(sys.argv[1])
+    cases, target = map(Path, sys.argv[1:])
     settings = load_settings().model_copy(
         update={"profile": "cpu", "model": "embedded", "engine_args": FLOAT32}
     )
-    asyncio.run(run(read_cases(folder), settings)).write(folder / "service")
+    asyncio.run(run(read_cases(cases), settings)).write(target)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
+from install import ROOT
 from reference.answers import Answers, read_answers
 from reference.cases import Cases
 from reference.environment import environment
@@ -15,6 +19,10 @@ from whisper_service.settings import load_settings
 
 _HERE = Path(__file__).parent
 _SECONDS = 3_600  # for either, at most
+_KEPT = ROOT / "build" / "reference-answers"  # openai/whisper's
+# What its answers depend on, besides the cases and the weights.
+_CODE = ("scripts/reference/run_openai.py", "scripts/reference/answers.py",
+         "scripts/benchmark/openai_weights.py", "requirements/reference.txt")  # fmt: skip
 
 
 class RunFailedError(RuntimeError):
@@ -24,28 +32,44 @@ class RunFailedError(RuntimeError):
 def answer(cases: Cases, folder: Path) -> tuple[Answers, Answers]:
     """openai/whisper's answers and the service's.
 
-    The two run one after the other: each uses all cores.
+    openai/whisper's are kept in build/: they change with the cases, the weights and its version.
 
     Args:
         cases: what is asked.
-        folder: an empty folder for what they are given and what they write.
+        folder: an empty folder for what the two are given.
 
     Raises:
         RunFailedError: one of them failed; what it wrote to its standard error is the message.
     """
-    cases.write(folder)
+    given = folder / "cases"
+    given.mkdir()
+    cases.write(given)
     checkpoint = prepare("embedded", load_settings().cache_dir)
-    scripts = os.pathsep.join(
-        path for path in (str(_HERE.parent), os.environ.get("PYTHONPATH", "")) if path
-    )
-    _run("run_openai.py", environment(), str(folder), str(checkpoint))
-    _run("run_service.py", {**os.environ, "PYTHONPATH": scripts}, str(folder))
-    return read_answers(folder / "openai"), read_answers(folder / "service")
+    code = (ROOT / name for name in _CODE)
+    weights = checkpoint / "manifest.json"
+    openai = _KEPT / _digest([*sorted(given.iterdir()), *code, weights])
+    if not openai.is_dir():
+        _KEPT.mkdir(parents=True, exist_ok=True)
+        made = folder / "openai"
+        _run("run_openai.py", environment(), given, checkpoint, made)
+        shutil.move(made, openai)
+    _run("run_service.py", _with_scripts(), given, folder / "service")
+    return read_answers(openai), read_answers(folder / "service")
 
 
-def _run(script: str, environment: dict[str, str], *arguments: str) -> None:
+def _digest(files: Iterable[Path]) -> str:
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
+
+
+def _with_scripts() -> dict[str, str]:
+    paths = [str(_HERE.parent), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+
+
+def _run(script: str, environment: dict[str, str], *arguments: Path) -> None:
     done = subprocess.run(
-        [sys.executable, str(_HERE / script), *arguments],
+        [sys.executable, str(_HERE / script), *map(str, arguments)],
         env=environment,
         capture_output=True,
         text=True,
