@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,8 +21,13 @@ _HERE = Path(__file__).parent
 _SECONDS = 3_600  # for either, at most
 _KEPT = ROOT / "build" / "reference-answers"  # openai/whisper's
 # What its answers depend on, besides the cases and the weights.
-_CODE = ("scripts/reference/run_openai.py", "scripts/reference/answers.py",
-         "scripts/benchmark/openai_weights.py", "requirements/reference.txt")  # fmt: skip
+_CODE = (
+    "scripts/reference/run_openai.py",
+    "scripts/reference/answers.py",
+    "scripts/reference/cases.py",
+    "scripts/benchmark/openai_weights.py",
+    "requirements/reference.txt",
+)
 
 
 class RunFailedError(RuntimeError):
@@ -50,9 +55,10 @@ def answer(cases: Cases, folder: Path) -> tuple[Answers, Answers]:
     openai = _KEPT / _digest([*sorted(given.iterdir()), *code, weights])
     if not openai.is_dir():
         _KEPT.mkdir(parents=True, exist_ok=True)
-        made = folder / "openai"
-        _run("run_openai.py", environment(), given, checkpoint, made)
-        shutil.move(made, openai)
+        with tempfile.TemporaryDirectory(dir=_KEPT) as scratch:
+            made = Path(scratch, "openai")
+            _run("run_openai.py", environment(), given, checkpoint, made)
+            made.rename(openai)
     _run("run_service.py", _with_scripts(), given, folder / "service")
     return read_answers(openai), read_answers(folder / "service")
 
