@@ -5,7 +5,7 @@ Plain frozen data. Nothing in here imports another module of the service but `er
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -72,6 +72,17 @@ class Span:
 
     def __len__(self) -> int:
         return self.end - self.start
+
+
+def merged(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """The same stretches in order and disjoint: those that overlap or touch are one."""
+    joined: list[Span] = []
+    for span in sorted(spans, key=lambda each: each.start):
+        if joined and span.start <= joined[-1].end:
+            joined[-1] = Span(joined[-1].start, max(span.end, joined[-1].end))
+        else:
+            joined.append(span)
+    return tuple(joined)
 
 
 @dataclass(frozen=True, eq=False)

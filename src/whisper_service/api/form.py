@@ -191,7 +191,7 @@ class TranscriptionForm(SpeechForm):
         json_schema_extra=_no_null,
         description=(
             "The spoken language as an ISO-639-1 code (`en`) or an English name. "
-            "Default: found out from the audio."
+            "Left out, empty or `auto`: detected from the audio."
         ),
         examples=["en"],
     )

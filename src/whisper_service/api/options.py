@@ -23,6 +23,7 @@ from whisper_service.settings import Settings
 
 FALLBACK: Final = TranscriptionOptions().temperatures
 _SUBTITLES: Final = frozenset({ResponseFormat.SRT, ResponseFormat.VTT})
+_FIND_OUT: Final = frozenset({"", "auto"})  # what clients send that have no language to name
 _LAYOUT: Final = ("max_line_width", "max_line_count", "max_cue_seconds")
 
 
@@ -137,15 +138,15 @@ def _check_translates(card: ModelCard) -> None:
 
 
 def _language(name: str | None, card: ModelCard) -> str | None:
-    if name is None:
+    if name is None or name.strip().lower() in _FIND_OUT:
         return None
     code = resolve_language(name)
     known = card.languages or {"en": "english"}
     if code is None or code not in known:
         raise invalid(
             "language",
-            f"is {shorten(name)!r}, which the served model does not know: "
-            f"it takes an ISO-639-1 code, one of {', '.join(sorted(known))}.",
+            f"is {shorten(name)!r}, which the served model does not know. Leave it out and the "
+            f"language is detected, or send an ISO-639-1 code, one of {', '.join(sorted(known))}.",
         )
     return code
 

@@ -47,11 +47,11 @@ logger = logging.getLogger(__name__)
 _RULES = "whisper_service.engine.logits_processor_{}:WhisperLogitsProcessor"
 _SCHEDULER = "whisper_service.engine.final_outputs.FinalOutputScheduler"
 _EXTENSION = "whisper_service.engine.worker_extension.WhisperWorkerExtension"
-# A loop is over when a pattern of at most 24 tokens has come eight times in a row.
-_LOOP_PATTERN, _LOOP_COUNT = 24, 8
+# A pattern of at most 24 tokens that comes 24 times in a row is taken for a loop of the decoder's.
+# Somebody may say a word that often, but not in a window of 3 s, down to which the service splits.
+_LOOP_PATTERN, _LOOP_COUNT = 24, 24
 _LOWEST_TEMPERATURE = 0.01  # above 0; vLLM raises a lower one to it
 _WATCH_SECONDS = 1.0  # between two looks at whether the engine still lives, in a call
-_SEED = 0  # of sampling at a temperature above 0: the same file gives the same text twice
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +62,7 @@ class DecodingRequest:
     language, task: tokens that are forced; NO_TOKEN for the language: the likeliest one.
     goes_on_until: seconds of the window: a text does not end after a time before the first of them,
         or before the second where that time begins a segment.
+    seed: of sampling, at a temperature above 0.
     trace_headers: of the trace that the engine goes on with; None: it is not traced.
     keep: whether the window's words will be aligned, by its key.
     """
@@ -72,6 +73,7 @@ class DecodingRequest:
     task: int = NO_TOKEN
     goes_on_until: tuple[float, float] = (0.0, 0.0)
     temperature: float = 0.0
+    seed: int = 0
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
     trace_headers: Mapping[str, str] | None = None
     keep: bool = False
@@ -216,6 +218,9 @@ class WhisperEngine:
             from vllm import AsyncEngineArgs
             from vllm.v1.engine.async_llm import AsyncLLM
 
+            from whisper_service.engine import processor
+
+        processor.register()
         # Not returned: the thread's future would keep the engine alive beyond its end.
         with forked_engine() if is_forked else nullcontext():
             self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
@@ -324,7 +329,10 @@ class WhisperEngine:
         )
 
     async def hear_language(self, request: DecodingRequest) -> LanguageEvidence:
-        """What a window says of its language; stops after the first token."""
+        """What a window says of its language; stops after the first token.
+
+        The request should have no previous text: Whisper would take its language for the window's.
+        """
         tokens = list(self._vocabulary.languages.values())
         prompt = decoder_prompt(self._vocabulary, request.previous)
         outputs = self._generate(request, prompt, max_tokens=1, wanted=tokens)
@@ -406,7 +414,7 @@ class WhisperEngine:
         rules = RuleParameters(request.language, request.task, *ends)
         parameters = SamplingParams(
             temperature=request.temperature,
-            seed=_SEED if request.temperature > 0 else None,
+            seed=request.seed if request.temperature > 0 else None,
             max_tokens=max_tokens or max_new_tokens(self._vocabulary, len(prompt), POSITIONS),
             stop_token_ids=[self._vocabulary.end_of_text],
             logprob_token_ids=[*requested_tokens(self._carriers), *(wanted or ())],

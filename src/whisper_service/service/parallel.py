@@ -21,7 +21,9 @@ from whisper_service.whisper.vocabulary import Vocabulary
 
 _SHORTEST_TAIL = 0.2  # seconds; less than this holds no word
 _UNHEARD_SPEECH = 1.0  # seconds of speech after a window's last time: its text ended early
-_SHORTEST_SPLIT = 10.0  # seconds; half of it is still a sentence
+_SHORTEST_SPLIT = 3.0  # seconds; half of it is still a few words
+_SHORTEST_TERSE = 10.0  # seconds; half of it is still a sentence
+_LEAST_SPEECH = 1.0  # seconds of speech in a window, from which on a text is expected
 # Text tokens a second of speech, from and to which a doubtful text is believed: less is a part of
 # what was said, more was made up (speech in scripts that are written byte by byte has twenty).
 _LEAST_TOKENS, _MOST_TOKENS = 2.0, 30.0
@@ -147,6 +149,7 @@ class ParallelTranscription:
         """The window, and what its text leaves uncovered, until nothing is."""
         while True:
             async with self._slots.slot(self._owner):
+                speaks = _overlap(window.spans, self._voiced) >= _LEAST_SPEECH * SAMPLE_RATE
                 decoded = await self._decoder.decode(
                     window,
                     language,
@@ -155,7 +158,8 @@ class ParallelTranscription:
                         _before_the_last(_UNHEARD_SPEECH, window, self._voiced),
                         _before_the_last(_SHORTEST_TAIL, window, self._voiced),
                     ),
-                    splittable=window.seconds >= _SHORTEST_SPLIT,
+                    speaks=speaks,
+                    splittable=speaks and window.seconds >= _SHORTEST_SPLIT,
                 )
             on_first, language = None, decoded.decoding.language
             segmented = self._segmented(decoded)
@@ -185,7 +189,7 @@ class ParallelTranscription:
             await self._window(halves, number, audio, language)
             halves.end(number)
 
-        await together([half(number, audio) for number, audio in enumerate(_halves(window))])
+        await together([half(number, audio) for number, audio in enumerate(split_in_pause(window))])
 
     def _segmented(self, decoded: DecodedWindow) -> SegmentedWindow:
         """The window's segments, an open text at its end among them where that can be believed.
@@ -260,7 +264,7 @@ def _least_density(window: Window, part: TimedTokens) -> float:
     """Text tokens a second of speech; less are too few. A sentence has no long silence in it."""
     if len(_heard(window, part).spans) > 1:
         return _LEAST_TOKENS
-    return _TERSE_TOKENS if window.seconds >= _SHORTEST_SPLIT else 0.0
+    return _TERSE_TOKENS if window.seconds >= _SHORTEST_TERSE else 0.0
 
 
 def _was_cut_off(decoded: DecodedWindow, segmented: SegmentedWindow) -> bool:
@@ -270,7 +274,7 @@ def _was_cut_off(decoded: DecodedWindow, segmented: SegmentedWindow) -> bool:
     return limited and alone and decoded.window.seconds > WINDOW_SECONDS / 4
 
 
-def _halves(window: Window) -> tuple[Window, Window]:
+def split_in_pause(window: Window) -> tuple[Window, Window]:
     """The window cut in a pause near its middle."""
     third = len(window.samples) // 3
     return window.cut(quietest(window.samples, third, 2 * third))

@@ -15,18 +15,20 @@ import numpy as np
 from whisper_service.audio.arriving import ArrivingSamples
 from whisper_service.audio.decode import DecodeLimits
 from whisper_service.audio.isolated import IsolatedDecoder
+from whisper_service.audio.loudness import loud_spans
 from whisper_service.audio.speech import SpeechDetector, spans_of_speech
 from whisper_service.audio.windows import pack, split_quietly
-from whisper_service.domain import SAMPLE_RATE, Samples, Span, SpeechOptions, Window
+from whisper_service.domain import SAMPLE_RATE, Samples, Span, SpeechOptions, Window, merged
 from whisper_service.telemetry.record import Stage, stage
 
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """duration: of the file, in seconds. windows: of its speech; none: there is none.
+    """What was read of a file.
 
-    voiced: where somebody speaks, without the padding that the windows have; empty where that was
-    not looked for.
+    duration: of the file, in seconds.
+    windows: of its speech; without voice activity detection, of all of it.
+    voiced: where somebody speaks, without the padding that the windows have.
     """
 
     duration: float
@@ -37,12 +39,16 @@ class Recording:
     def speech(self) -> Window:
         """All windows' speech as one window of any length, for the sequential way."""
         samples: Samples = np.concatenate([window.samples for window in self.windows])
-        spans: tuple[Span, ...] = tuple(span for window in self.windows for span in window.spans)
-        return Window(samples, spans)
+        # Windows that were cut for length touch: there is no silence between them.
+        return Window(samples, merged(span for window in self.windows for span in window.spans))
 
 
 class RecordingReader:
-    """Decodes uploads and finds their speech, a bounded number at a time, in order."""
+    """Decodes uploads and finds their speech, a bounded number at a time, in order.
+
+    Without voice activity detection all is decoded, and speech is looked for all the same, and all
+    else that is loud: that tells whether a window's text left something out.
+    """
 
     def __init__(self, limits: DecodeLimits, workers: int) -> None:
         self._limits = limits
@@ -83,19 +89,18 @@ class RecordingReader:
         self, upload: BinaryIO, speech: SpeechOptions | None, cancelled: Callable[[], bool]
     ) -> Recording:
         arriving = ArrivingSamples(self._limits.max_seconds)
-        hearing = None
-        if speech is not None:
-            hearing = self._ears.submit(self._detector.hear, arriving.read, cancelled)
+        hearing = self._ears.submit(self._detector.hear, arriving.read, cancelled)
         with stage(Stage.DECODE):
             samples = self._decoder.decode(upload, self._limits, cancelled, arriving)
         duration = len(samples) / SAMPLE_RATE
-        if speech is None or hearing is None:
-            return Recording(duration, tuple(split_quietly(samples)))
         with stage(Stage.VAD):
             probabilities = hearing.result()
-        padded = spans_of_speech(probabilities, len(samples), speech)
-        bare = replace(speech, prefix_padding_ms=0)
+        bare = replace(speech or SpeechOptions(), prefix_padding_ms=0)
         voiced = spans_of_speech(probabilities, len(samples), bare)
+        if speech is None:
+            heard = merged([*voiced, *loud_spans(samples)])
+            return Recording(duration, tuple(split_quietly(samples)), heard)
+        padded = spans_of_speech(probabilities, len(samples), speech)
         return Recording(duration, tuple(pack(samples, padded)), voiced)
 
     def close(self) -> None:

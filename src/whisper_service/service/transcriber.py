@@ -197,7 +197,8 @@ class TranscriptionService:
         recording = await self._read(audio, options, permit)
         decoder = WindowDecoder(self._engine, self._vocabulary, self._tokenizer, options)
         align = self._words.align_for(options)
-        assembly = self._assembler.begin(recording.voiced, prompt_tokens=len(decoder.prompt))
+        voiced = recording.voiced if options.speech else ()  # else times are Whisper's own
+        assembly = self._assembler.begin(voiced, prompt_tokens=len(decoder.prompt))
         if listener is not None:
             listener.began(recording.duration)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+import zlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -41,8 +42,7 @@ class DecodedWindow:
 
     silent: whatever the text, there was no speech.
     doubted: no try could be trusted; this was the best of them.
-    to_split: the text repeats itself, but it came to its end: perhaps so did the speaker. Half of
-        the window tells.
+    to_split: the text repeats itself. Half of the window tells whether the speaker did.
     key: names the window to the engine.
     """
 
@@ -87,6 +87,7 @@ class WindowDecoder:
         on_first: OnFirst | None = None,
         *,
         goes_on_until: tuple[float, float] = (0.0, 0.0),
+        speaks: bool = False,
         splittable: bool = False,
     ) -> DecodedWindow:
         """Tries the temperatures in turn until a text is not doubted; else keeps the best.
@@ -94,10 +95,12 @@ class WindowDecoder:
         Args:
             window: what to decode.
             language: its token; NO_TOKEN: the likeliest, found by the first try for all.
-            previous: text tokens of what was said before; None: the caller's prompt. Where nothing
-                can be made of the window after them, it is tried once without.
+            previous: text tokens of what was said before; None: the caller's prompt. Where no text
+                after them can be trusted, the window is tried once without.
             on_first: told the language and the no-speech probability early in the first try.
             goes_on_until: as `DecodingRequest` has it.
+            speaks: whether somebody is known to speak in the window: if no text comes after
+                `previous`, it is tried once without.
             splittable: whether the caller can split the window rather than see it tried hotter.
         """
         with WindowRecord(window.seconds) as record:
@@ -108,6 +111,7 @@ class WindowDecoder:
                 previous,
                 on_first,
                 goes_on_until=goes_on_until,
+                speaks=speaks,
                 splittable=splittable,
             )
 
@@ -120,11 +124,17 @@ class WindowDecoder:
         on_first: OnFirst | None,
         *,
         goes_on_until: tuple[float, float],
+        speaks: bool,
         splittable: bool,
     ) -> DecodedWindow:
         tries: list[DecodedWindow] = []
         key = uuid.uuid4().hex
         prompt = self.prompt if previous is None else previous
+        if prompt and language == NO_TOKEN and self._vocabulary.is_multilingual:
+            language, first = await self._detect_language(window, key)
+            if on_first is not None:
+                on_first(language, first)
+                on_first = None
         plan = deque((temperature, prompt) for temperature in self._options.temperatures)
         while plan:
             temperature, prompt = plan.popleft()
@@ -135,6 +145,7 @@ class WindowDecoder:
                 task=self._task,
                 goes_on_until=goes_on_until,
                 temperature=temperature,
+                seed=_seed(window, len(tries)) if temperature > 0 else 0,
                 key=key,
                 trace_headers=record.trace_headers,
                 keep=self._options.words,
@@ -143,17 +154,16 @@ class WindowDecoder:
             on_first, language = None, decoding.language
             tries.append(self._measure(window, decoding, key))
             reason = doubt(tries[-1].measures, self._options.quality)
-            speechless = reason is None and self._is_speechless(tries[-1])
-            if reason is None and not (speechless and prompt):
+            misled = speaks and bool(prompt) and reason is None and self._is_speechless(tries[-1])
+            if reason is None and not misled:
                 record.kept("silence" if tries[-1].silent else "text")
                 return tries[-1]
             record.doubted(reason.value if reason else "prompt")
-            first_of_many = len(tries) == 1 and len(self._options.temperatures) > 1
-            if splittable and first_of_many and _says_the_same_again(reason, decoding):
+            if splittable and reason is Doubt.REPETITIVE and self._may_split(decoding, len(tries)):
                 record.kept("split")
                 return replace(tries[-1], to_split=True)
             logger.debug("a window is doubted at temperature %s: %s", temperature, reason)
-            if prompt and (speechless or not plan):
+            if prompt and (misled or not plan):
                 # A prompt that leads nowhere is the likelier cause than the speech.
                 plan = deque([(self._options.temperatures[0], ())])
         record.kept("doubted")
@@ -175,13 +185,28 @@ class WindowDecoder:
         words = (token < self._vocabulary.end_of_text for token in decoded.decoding.tokens)
         return decoded.silent or not any(words)
 
-    async def hear_language(self, window: Window) -> LanguageEvidence:
-        """What a window says of its language."""
+    def _may_split(self, decoding: Decoding, tries: int) -> bool:
+        """A caller's own temperature is to be kept to, but for a text that was cut off."""
+        return not decoding.finished or (tries == 1 and len(self._options.temperatures) > 1)
+
+    async def hear_language(self, window: Window, key: str | None = None) -> LanguageEvidence:
+        """What a window says of its language, whatever the caller's prompt is in.
+
+        Args:
+            window: to hear.
+            key: that its tries will have, so that its encoder output serves them as well.
+        """
         return await self._engine.hear_language(
-            DecodingRequest(window.samples, previous=self.prompt)
+            DecodingRequest(window.samples, key=key or uuid.uuid4().hex)
         )
 
+    async def _detect_language(self, window: Window, key: str) -> tuple[int, FirstStep]:
+        """The likeliest language's token, as openai/whisper's detect_language."""
+        heard = await self.hear_language(window, key)
+        best = max(heard.probabilities, key=heard.probabilities.__getitem__)
+        return best, FirstStep(heard.no_speech_prob, heard.probabilities[best])
 
-def _says_the_same_again(reason: Doubt | None, decoding: Decoding) -> bool:
-    """Whether a repetitive text came to its own end, as a loop of the decoder's does not."""
-    return reason is Doubt.REPETITIVE and decoding.finished and not decoding.looped
+
+def _seed(window: Window, tries: int) -> int:
+    """Of a window's try: the same request gives the same text, another window or try another."""
+    return zlib.crc32(window.samples.tobytes(), tries)

@@ -118,7 +118,7 @@ class WordAligner:
                 segments = [*map(estimate_words, segmented.segments, texts)]
             else:
                 segments = time_words(segmented.segments, texts, boundaries)
-        return SegmentedWindow(tuple(segments), segmented.covered)
+        return replace(segmented, segments=tuple(segments))
 
     def _texts(self, decoded: DecodedWindow, segmented: SegmentedWindow) -> Iterator[SpokenText]:
         """Each segment's words, and the probabilities of its text's tokens."""

@@ -31,8 +31,11 @@ class Measures:
 
 
 def compression_ratio(text: str) -> float:
-    """Bytes of UTF-8 over their size after zlib; repetitive text has a high one."""
-    data = text.encode()
+    """Bytes of UTF-8 over their size after zlib; repetitive text has a high one.
+
+    The text counts without the space that it begins with (openai/whisper, decoding.py).
+    """
+    data = text.strip().encode()
     return len(data) / len(zlib.compress(data))
 
 

@@ -31,10 +31,16 @@ class TimedTokens:
 
 @dataclass(frozen=True)
 class SegmentedWindow:
-    """covered: seconds of the window whose speech is in `segments`; the rest is to do again."""
+    """A window's text.
+
+    covered: seconds of the window whose speech is in `segments`; the rest is to do again.
+    closed: whether `covered` is certain; else the text ended without a timestamp of its own, or
+        with one that begins another segment.
+    """
 
     segments: tuple[TimedTokens, ...]
     covered: float
+    closed: bool = True
 
 
 def segment_window(
@@ -52,10 +58,11 @@ def segment_window(
         to_the_end: an open text is trusted to last until the window does.
     """
     is_timestamp = [vocabulary.is_timestamp(token) for token in tokens]
+    ends_closed = len(tokens) >= 2 and is_timestamp[-1] and not is_timestamp[-2]
     cuts = [i for i in range(1, len(tokens)) if is_timestamp[i - 1] and is_timestamp[i]]
     if not cuts:
-        return SegmentedWindow(_whole(tokens, is_timestamp, seconds, vocabulary), seconds)
-    ends_closed = len(tokens) >= 2 and is_timestamp[-1] and not is_timestamp[-2]
+        whole = _whole(tokens, is_timestamp, seconds, vocabulary)
+        return SegmentedWindow(whole, seconds, ends_closed)
     if ends_closed:
         cuts.append(len(tokens))
     segments = []
@@ -69,7 +76,7 @@ def segment_window(
         return SegmentedWindow(tuple(segments), seconds)
     # Ends with a pair: what follows the pair is silence, or was cut off by the token limit.
     covered = seconds if ends_closed else segments[-1].end
-    return SegmentedWindow(tuple(segments), covered)
+    return SegmentedWindow(tuple(segments), covered, ends_closed)
 
 
 def _whole(

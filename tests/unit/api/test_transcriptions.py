@@ -114,6 +114,18 @@ async def test_a_blank_field_is_one_that_was_not_filled_in(post, transcriber) ->
     assert transcriber.options.language is None
 
 
+@pytest.mark.parametrize("language", ["auto", "AUTO", " auto ", "", "  "])
+async def test_no_language_can_be_said_in_words(post, transcriber, language: str) -> None:
+    assert (await post({"language": language})).status_code == 200
+    assert transcriber.options.language is None
+
+
+async def test_an_unknown_language_is_told_how_to_go_without(post) -> None:
+    error = (await post({"language": "klingon"})).json()["error"]
+    assert error["param"] == "language"
+    assert "Leave it out" in error["message"]
+
+
 async def test_the_file_is_closed_when_the_answer_is_out(post, transcriber) -> None:
     await post()
     assert transcriber.file.closed

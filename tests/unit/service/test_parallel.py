@@ -345,28 +345,53 @@ class TestRepetition:
         times = max(1, round(length_of(request) / 3))
         return said(0, self.SAME * times, length_of(request))
 
+    def loop(self, request: DecodingRequest) -> Decoding:
+        """The decoder repeats the first word for ever, but in windows of less than 8 s."""
+        if length_of(request) > 8:
+            return said(0, self.SAME * 24, finished=False, looped=True)
+        return closed(request)
+
+    @staticmethod
+    async def run(
+        engine: ScriptedEngine, *temperatures: float, seconds: float = 30, speaks: bool = True
+    ) -> list[Piece]:
+        options = TranscriptionOptions(temperatures=temperatures)
+        voiced = [speech(0, seconds)] if speaks else []
+        windows = windows_at(0, seconds=seconds)
+        return await transcription(engine, options=options).run(windows, EN, voiced)
+
     async def test_a_window_that_ends_by_itself_is_split_until_it_is_believed(self) -> None:
         engine = ScriptedEngine(self.answer)
-        options = TranscriptionOptions(temperatures=(0.0, 0.5))
-        pieces = await transcription(engine, options=options).run(windows_at(0), EN)
+        pieces = await self.run(engine, 0.0, 0.5)
         assert "".join(texts(pieces)).count(self.SAME) >= 9
         assert {request.temperature for request in engine.asked} == {0.0}
 
-    async def test_a_short_window_is_tried_hotter(self) -> None:
-        engine = ScriptedEngine(lambda _: said(0, self.SAME * 9, 8))
-        options = TranscriptionOptions(temperatures=(0.0, 0.5))
-        await transcription(engine, options=options).run(windows_at(0, seconds=8), EN)
+    async def test_a_loop_hides_nothing_that_is_said_behind_it(self) -> None:
+        engine = ScriptedEngine(self.loop)
+        pieces = await self.run(engine, 0.0, 0.5)
+        assert self.SAME not in "".join(texts(pieces))
+        assert sum(decoded.window.seconds for decoded, _ in pieces) == pytest.approx(30)
+        assert {request.temperature for request in engine.asked} == {0.0}
+
+    async def test_nor_at_the_only_temperature_that_was_asked_for(self) -> None:
+        engine = ScriptedEngine(self.loop)
+        pieces = await self.run(engine, 0.7)
+        assert self.SAME not in "".join(texts(pieces))
+        assert {request.temperature for request in engine.asked} == {0.7}
+
+    async def test_a_window_of_a_few_words_is_tried_hotter(self) -> None:
+        engine = ScriptedEngine(lambda _: said(0, self.SAME * 9, 2))
+        await self.run(engine, 0.0, 0.5, seconds=2.5)
         assert [request.temperature for request in engine.asked] == [0.0, 0.5]
 
-    async def test_a_loop_is_tried_hotter(self) -> None:
-        engine = ScriptedEngine(lambda _: said(0, self.SAME * 9, finished=False, looped=True))
-        options = TranscriptionOptions(temperatures=(0.0, 0.5))
-        await transcription(engine, options=options).run(windows_at(0), EN)
+    async def test_where_nobody_speaks_a_loop_is_tried_hotter(self) -> None:
+        engine = ScriptedEngine(self.loop)
+        await self.run(engine, 0.0, 0.5, speaks=False)
         assert [request.temperature for request in engine.asked] == [0.0, 0.5]
 
-    async def test_the_only_temperature_that_was_asked_for_is_final(self) -> None:
+    async def test_a_text_at_the_only_temperature_that_was_asked_for_is_final(self) -> None:
         engine = ScriptedEngine(self.answer)
-        await transcription(engine).run(windows_at(0), EN)
+        await self.run(engine, 0.7)
         assert len(engine.asked) == 1
 
 
@@ -454,11 +479,6 @@ class TestTokenLimit:
         lengths = [decoded.window.seconds for decoded, _ in pieces]
         assert sum(lengths) == pytest.approx(30)
         assert all(2.5 <= length <= 7.5 for length in lengths)
-
-    async def test_a_loop_is_not_halved(self) -> None:
-        engine = ScriptedEngine(lambda _: said(0, " w", finished=False, looped=True))
-        assert len(await run(engine, windows_at(0))) == 1
-        assert len(engine.asked) == 1
 
     async def test_a_cut_off_window_with_closed_segments_goes_on_after_them(self) -> None:
         def answer(request: DecodingRequest) -> Decoding:

@@ -55,7 +55,6 @@ async def test_without_voice_detection_everything_is_in_some_window(
     decoded(lambda *_: HISS)
     made = await reader.read(io.BytesIO(), None)
     assert made.duration == 70
-    assert made.voiced == ()
     np.testing.assert_array_equal(np.concatenate([each.samples for each in made.windows]), HISS)
 
 
@@ -158,11 +157,30 @@ def speechless_wav() -> bytes:
 
 
 def test_all_speech_as_one_window_keeps_every_span() -> None:
-    windows = (window_at((0, 10), (20, 30)), window_at((30, 45), (50, 51)))
+    windows = (window_at((0, 10), (20, 30)), window_at((31, 46), (50, 51)))
     speech = Recording(60.0, windows).speech
     assert [(span.start, span.end) for span in speech.spans] == [
         (start * SAMPLE_RATE, end * SAMPLE_RATE)
-        for start, end in ((0, 10), (20, 30), (30, 45), (50, 51))
+        for start, end in ((0, 10), (20, 30), (31, 46), (50, 51))
     ]
     assert speech.seconds == 36
     assert speech.samples[-1] == Span(0, 51 * SAMPLE_RATE).end - 1
+
+
+def test_windows_that_were_cut_for_length_have_no_silence_between_them() -> None:
+    windows = (window_at((0, 10), (20, 30)), window_at((30, 60)), window_at((60, 61)))
+    speech = Recording(61.0, windows).speech
+    assert speech.spans == (Span(0, 10 * SAMPLE_RATE), Span(20 * SAMPLE_RATE, 61 * SAMPLE_RATE))
+
+
+async def test_without_voice_detection_what_is_loud_is_known(
+    reader: RecordingReader, decoded: Any
+) -> None:
+    """A tone is no voice, and yet its text should not be missing."""
+    seconds = np.arange(len(HISS)) / SAMPLE_RATE
+    tone = np.where((seconds > 40) & (seconds < 42), 0.1 * np.sin(6000 * seconds), 0)
+    decoded(lambda *_: (HISS + tone).astype(np.float32))
+    (heard,) = (await reader.read(io.BytesIO(), None)).voiced
+    assert heard.start / SAMPLE_RATE == pytest.approx(40, abs=0.1)
+    assert heard.end / SAMPLE_RATE == pytest.approx(42, abs=0.1)
+    assert (await reader.read(io.BytesIO(), SpeechOptions())).voiced == ()

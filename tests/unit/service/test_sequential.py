@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from whisper_service.engine.engine import Decoding, DecodingRequest
 from whisper_service.service.fair_slots import FairSlots
 from whisper_service.service.parallel import Piece
 from whisper_service.service.sequential import SequentialTranscription
+from whisper_service.service.window_decoder import DecodedWindow
+from whisper_service.whisper.segments import SegmentedWindow, TimedWord
 
 from .scripted_engine import (
     DE,
@@ -136,10 +139,55 @@ async def test_silence_is_skipped_and_not_told() -> None:
 
     engine = ScriptedEngine(answer)
     pieces = await run(engine, window_at((0, 90)))
-    assert [start_of(request) for request in engine.asked] == [0, 30, 30, 60]
+    assert [start_of(request) for request in engine.asked] == [0, 30, 60]
     assert [decoded.silent for decoded, _ in pieces] == [False, True, False]
     told = tokens_of(0, " w0", 30)
-    assert [request.previous for request in engine.asked] == [(), told, (), told]
+    assert [request.previous for request in engine.asked] == [(), told, told]
+
+
+async def test_a_loop_that_no_try_could_mend_is_left_by_halving_its_window() -> None:
+    """What is said behind it would be lost with the window."""
+
+    def answer(request: DecodingRequest) -> Decoding:
+        if length_of(request) > 8:
+            return said(0, " w" * 60, finished=False, looped=True)
+        return whole(request)
+
+    engine = ScriptedEngine(answer)
+    pieces = await run(engine, window_at((0, 30)))
+    windows = [decoded.window for decoded, _ in pieces]
+    assert sum(window.seconds for window in windows) == pytest.approx(30)
+    assert all(window.seconds <= 8 for window in windows)
+
+
+class TestWordTimes:
+    """Where a window's text does not tell its end, its last word does, if its time is known."""
+
+    @staticmethod
+    async def starts(*parts: float | str) -> list[float]:
+        """Where each window starts; the first one's text is this, and its last word ends at 17."""
+
+        async def align(decoded: DecodedWindow, segmented: SegmentedWindow) -> SegmentedWindow:
+            *others, last = segmented.segments
+            words = (TimedWord(" w", 16.0, 17.0, 0.9),)
+            return replace(segmented, segments=(*others, replace(last, words=words)))
+
+        first = said(*parts)
+        engine = ScriptedEngine(lambda each: first if start_of(each) == 0 else whole(each))
+        sequential = SequentialTranscription(
+            decoder_for(engine), VOCABULARY, FairSlots(1), align=align
+        )
+        await sequential.run(window_at((0, 30)), EN)
+        return [start_of(request) for request in engine.asked][:2]
+
+    async def test_of_an_open_text(self) -> None:
+        assert await self.starts(0, " hello") == [0, 17]
+
+    async def test_of_an_open_text_after_a_closed_segment(self) -> None:
+        assert await self.starts(0, " hello", 18, 18, " w") == [0, 17]
+
+    async def test_of_a_text_that_ends_with_its_time_nothing_is_heard_again(self) -> None:
+        assert await self.starts(0, " hello", 18) == [0]
 
 
 async def test_the_first_window_with_speech_decides_the_language() -> None:

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from whisper_service.domain import QualityOptions, Task, TranscriptionOptions
+from whisper_service.domain import QualityOptions, Task, TranscriptionOptions, Window
 from whisper_service.engine.decoding_rules import NO_TOKEN
-from whisper_service.engine.engine import Decoding, DecodingRequest
+from whisper_service.engine.engine import Decoding, DecodingRequest, LanguageEvidence
+from whisper_service.engine.logprobs import FirstStep
 
 from .scripted_engine import (
     DE,
@@ -149,18 +150,62 @@ async def test_a_prompt_after_which_nothing_is_heard_is_dropped(misled: Decoding
 
     engine = ScriptedEngine(answer)
     options = TranscriptionOptions(prompt="Ubiquity", temperatures=(0.0, 0.2))
-    decoded = await decoder_for(engine, options).decode(WINDOW, EN)
+    decoded = await decoder_for(engine, options).decode(WINDOW, EN, speaks=True)
     assert TOKENIZER.decode(decoded.decoding.tokens) == " hello"
     assert not decoded.doubted
     assert (engine.asked[-1].previous, engine.asked[-1].temperature) == ((), 0.0)
     assert all(request.previous for request in engine.asked[:-1])
 
 
-async def test_silence_after_a_prompt_is_still_silence() -> None:
+@pytest.mark.parametrize(("speaks", "tries"), [(True, 2), (False, 1)])
+async def test_silence_after_a_prompt_is_still_silence(speaks: bool, tries: int) -> None:
     engine = by_temperature(t0=said(0, " thanks", 2, no_speech=0.9, logprob=-1.5))
-    decoded = await decoder_for(engine, TranscriptionOptions(prompt="Ubiquity")).decode(WINDOW, EN)
+    decoder = decoder_for(engine, TranscriptionOptions(prompt="Ubiquity"))
+    decoded = await decoder.decode(WINDOW, EN, speaks=speaks)
     assert decoded.silent
-    assert temperatures(engine) == [0.0, 0.0]
+    assert temperatures(engine) == [0.0] * tries
+
+
+async def test_the_language_is_found_without_the_prompt() -> None:
+    engine = ScriptedEngine(
+        lambda _: said(0, " hello", 2),
+        lambda _: LanguageEvidence({EN: 0.2, DE: 0.1, FR: 0.7}, no_speech_prob=0.25),
+    )
+    told = []
+    decoder = decoder_for(engine, TranscriptionOptions(prompt="Ubiquity"))
+    decoded = await decoder.decode(
+        WINDOW, NO_TOKEN, on_first=lambda token, step: told.append((token, step))
+    )
+    assert decoded.decoding.language == FR
+    (heard,), (asked,) = engine.heard, engine.asked
+    assert (heard.previous, asked.language) == ((), FR)
+    assert heard.key == asked.key, "so the window is encoded once"
+    assert told == [(FR, FirstStep(no_speech_prob=0.25, language_prob=0.7))]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "language"), [("", NO_TOKEN), ("Ubiquity", EN)], ids=["no prompt", "a language"]
+)
+async def test_else_the_language_takes_no_request_of_its_own(prompt: str, language: int) -> None:
+    engine = by_temperature(t0=said(0, " hello", 2))
+    await decoder_for(engine, TranscriptionOptions(prompt=prompt)).decode(WINDOW, language)
+    assert not engine.heard
+    assert len(engine.asked) == 1
+
+
+async def seeds(window: Window) -> list[int]:
+    engine = by_temperature(t0=said(0, LOOP, 2))
+    await decoder_for(engine, LADDER).decode(window, EN)
+    return [request.seed for request in engine.asked[1:]]
+
+
+async def test_every_try_draws_its_own_random_numbers_and_every_window() -> None:
+    one, other = await seeds(WINDOW), await seeds(window_at((30, 60)))
+    assert len({*one, *other}) == 10
+
+
+async def test_the_same_request_draws_the_same_random_numbers() -> None:
+    assert await seeds(WINDOW) == await seeds(window_at((0, 30)))
 
 
 @pytest.mark.parametrize("prompt", ["", "  ", "\n\t"])
