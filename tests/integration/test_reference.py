@@ -17,6 +17,8 @@ from reference.cases import Cases, sample
 from reference.compare import CHECKS, compare
 from reference.runs import answer
 
+pytestmark = pytest.mark.timeout(1_800)  # two models run, each on all cores
+
 Answered = tuple[Cases, Answers, Answers]
 
 

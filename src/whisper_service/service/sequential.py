@@ -66,9 +66,7 @@ class SequentialTranscription:
                 history = []
         return pieces
 
-    async def _decode(
-        self, window: Window, language: int, history: tuple[int, ...]
-    ) -> Piece:
+    async def _decode(self, window: Window, language: int, history: tuple[int, ...]) -> Piece:
         """The window's text, or that of as much of its beginning as comes to an end.
 
         A text that repeats itself at each temperature until it is cut off hides what is said
