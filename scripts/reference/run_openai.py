@@ -35,11 +35,8 @@ class OpenAI:
         self._encoded: dict[bytes, Any] = {}
 
     def log_mel(self, pcm: Pcm) -> Any:
-        """float32[80, 3000]: a window as `transcribe` gives it to the encoder."""
-        from whisper.audio import log_mel_spectrogram, pad_or_trim
-
-        mel = log_mel_spectrogram(as_samples(pcm), self.model.dims.n_mels, padding=WINDOW_SAMPLES)
-        return pad_or_trim(mel[:, : len(pcm) // _HOP], WINDOW_SAMPLES // _HOP)
+        """float32[80, 3000]: a window as the encoder is given it."""
+        return WindowedLogMel(as_samples(pcm), self.model.dims.n_mels).window(0)
 
     def _encode(self, pcm: Pcm) -> Any:
         """float32[1, 1500, width]: the encoder's output, computed once for each window."""
@@ -103,8 +100,9 @@ class WindowedLogMel:
     """The log-mel of a recording for `transcribe`, computed for each window by itself.
 
     openai/whisper computes it once for the file: the loudest moment of all sets the floor, and a
-    window's edges know what is beyond. The service has windows only. Numbers differ by little, but
-    a tie between two words falls the other way, so both are given the same here.
+    window's edges know what is beyond. And it pads the log-mel of a window with 0.0, where the
+    service has silence (docs/quality.md). Where two words are nearly equally likely, the other one
+    wins by that, so both are given the same here.
     """
 
     def __init__(self, samples: Samples, mel_bins: int) -> None:
@@ -112,14 +110,15 @@ class WindowedLogMel:
         self.shape = (mel_bins, (len(samples) + WINDOW_SAMPLES) // _HOP)
 
     def __getitem__(self, place: tuple[slice, slice]) -> Any:
-        """float32[80, n]: the frames from where a window starts to where it ends."""
+        """float32[bins, 3000]: the window that starts with a frame, silence behind its end."""
+        _, frames = place
+        return self.window(frames.start)
+
+    def window(self, frame: int) -> Any:
+        """float32[bins, 3000]: of the 30 s from a frame on."""
         from whisper.audio import log_mel_spectrogram, pad_or_trim
 
-        _, frames = place
-        window = self._samples[frames.start * _HOP : frames.stop * _HOP]
-        return log_mel_spectrogram(pad_or_trim(window), self.shape[0])[
-            :, : frames.stop - frames.start
-        ]
+        return log_mel_spectrogram(pad_or_trim(self._samples[frame * _HOP :]), self.shape[0])
 
 
 @contextmanager
@@ -127,15 +126,19 @@ def windowed_log_mel() -> Iterator[None]:
     """Has `transcribe` compute the log-mel of each window by itself."""
     import whisper
 
-    module = sys.modules[whisper.transcribe.__module__]
-    original = module.log_mel_spectrogram
-    module.log_mel_spectrogram = (  # type: ignore[attr-defined]
-        lambda audio, mel_bins, padding: WindowedLogMel(audio, mel_bins)  # noqa: ARG005
+    module: Any = sys.modules[whisper.transcribe.__module__]
+    log_mel_spectrogram, pad_or_trim = module.log_mel_spectrogram, module.pad_or_trim
+    module.log_mel_spectrogram = lambda audio, mel_bins, padding: (  # noqa: ARG005
+        WindowedLogMel(audio, mel_bins)
+    )
+    # What is left to pad is the whole file, of which the first window tells the language.
+    module.pad_or_trim = lambda mel, frames: (
+        mel.window(0) if isinstance(mel, WindowedLogMel) else pad_or_trim(mel, frames)
     )
     try:
         yield
     finally:
-        module.log_mel_spectrogram = original  # type: ignore[attr-defined]
+        module.log_mel_spectrogram, module.pad_or_trim = log_mel_spectrogram, pad_or_trim
 
 
 def tokenizing(texts: list[str], *, multilingual: bool) -> Tokenizing:
@@ -162,11 +165,6 @@ def tokenizing(texts: list[str], *, multilingual: bool) -> Tokenizing:
 def answers(cases: Cases, openai: OpenAI) -> Answers:
     languages = cases.languages
     texts = list(cases.texts)
-    with windowed_log_mel():
-        readings = {
-            name: openai.transcribe(pcm, language="en", condition_on_previous_text=True)
-            for name, pcm in cases.readings.items()
-        }
     return Answers(
         tokenizers={
             "multilingual": tokenizing(texts, multilingual=True),
@@ -192,7 +190,10 @@ def answers(cases: Cases, openai: OpenAI) -> Answers:
             )
             for name, prompt in cases.prompted_clips
         ],
-        readings=readings,
+        readings={
+            name: openai.transcribe(pcm, language="en", condition_on_previous_text=True)
+            for name, pcm in cases.readings.items()
+        },
         log_mel={
             name: openai.log_mel(pcm).numpy()
             for name, pcm in [*cases.windows.items(), *cases.clips.items()]
@@ -202,7 +203,9 @@ def answers(cases: Cases, openai: OpenAI) -> Answers:
 
 def main() -> None:
     cases, checkpoint, target = map(Path, sys.argv[1:])
-    answers(read_cases(cases), OpenAI(checkpoint)).write(target)
+    with windowed_log_mel():
+        found = answers(read_cases(cases), OpenAI(checkpoint))
+    found.write(target)
 
 
 if __name__ == "__main__":
