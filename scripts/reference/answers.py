@@ -66,7 +66,12 @@ class File:
 
 @dataclass(frozen=True)
 class Answers:
-    """As `cases.Cases` asks. log_mel: float32[80, 3000] each, what the encoder was given."""
+    """As `cases.Cases` asks.
+
+    previous: by the number of previous tokens, the log-probabilities of `cases.compared_tokens`
+        right after the decoder's prompt.
+    log_mel: float32[80, 3000] each, what the encoder was given.
+    """
 
     tokenizers: Mapping[str, Tokenizing]
     windows: Mapping[str, Decoded]
@@ -74,6 +79,7 @@ class Answers:
     clips: Mapping[str, File]
     prompted_clips: Sequence[File]
     readings: Mapping[str, File]
+    previous: Mapping[str, Sequence[float]]
     log_mel: Mapping[str, NDArray[np.float32]] = field(repr=False)
 
     def write(self, folder: Path) -> None:
@@ -96,6 +102,7 @@ def read_answers(folder: Path) -> Answers:
         clips={name: _file(each) for name, each in content["clips"].items()},
         prompted_clips=[_file(each) for each in content["prompted_clips"]],
         readings={name: _file(each) for name, each in content["readings"].items()},
+        previous=content["previous"],
         log_mel=log_mel,
     )
 

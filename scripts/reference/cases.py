@@ -40,6 +40,7 @@ class Cases:
     prompted_windows: name and prompt; the language is given.
     prompted_clips: name and prompt; the language is found.
     texts: for the tokenizers.
+    previous: numbers of previous tokens, after which the decoder's first step is compared.
     """
 
     windows: Mapping[str, Pcm] = field(repr=False)
@@ -49,6 +50,7 @@ class Cases:
     prompted_windows: Sequence[tuple[str, str]]
     prompted_clips: Sequence[tuple[str, str]]
     texts: Sequence[str]
+    previous: Sequence[int]
 
     def write(self, folder: Path) -> None:
         """Writes them into a folder, every time the same bytes."""
@@ -56,6 +58,7 @@ class Cases:
         for kind in kinds:
             np.savez(folder / f"{kind}.npz", **getattr(self, kind))
         rest = {name: value for name, value in vars(self).items() if name not in kinds}
+        rest["previous"] = list(self.previous)
         (folder / "cases.json").write_text(json.dumps(rest), encoding="utf-8")
 
 
@@ -66,6 +69,27 @@ def read_cases(folder: Path) -> Cases:
         with np.load(folder / f"{kind}.npz") as file:
             audio[kind] = dict(file)
     return Cases(**audio, **json.loads((folder / "cases.json").read_text(encoding="utf-8")))
+
+
+def decoder_prompt(
+    previous: int, *, text: int, before: int, start: int, rest: Sequence[int]
+) -> list[int]:
+    """Token ids: `previous` of text, of all lengths and places in the vocabulary, and what follows.
+
+    Args:
+        previous: how many; 0: the prompt begins with the start of the transcript.
+        text: how many tokens are text.
+        before: <|startofprev|>.
+        start: <|startoftranscript|>.
+        rest: language and task.
+    """
+    said = [(7_919 * place + 3_000) % text for place in range(previous)]
+    return [*([before, *said] if said else []), start, *rest]
+
+
+def compared_tokens(vocabulary: int) -> list[int]:
+    """A hundred of all tokens."""
+    return list(range(0, vocabulary, vocabulary // 100))[:100]
 
 
 def as_samples(pcm: Pcm) -> Samples:
@@ -87,6 +111,7 @@ def sample() -> Cases:
         prompted_windows=[*product(("en/read/0",), prompts)],
         prompted_clips=[("en/quick_brown_fox", MISLEADING_PROMPTS[0])],
         texts=_texts(clips),
+        previous=(0, 1, 40, 223),
     )
 
 
@@ -104,6 +129,7 @@ def everything() -> Cases:
         prompted_windows=[*product(prompted, PROMPTS)],
         prompted_clips=[*product(misled, MISLEADING_PROMPTS)],
         texts=_texts(clips),
+        previous=range(224),
     )
 
 

@@ -110,6 +110,12 @@ def languages(cases: Cases, openai: Answers, service: Answers) -> Iterator[tuple
         )
 
 
+def first_steps(cases: Cases, openai: Answers, service: Answers) -> Iterator[tuple[str, Any, Any]]:
+    """Log-probabilities of a hundred tokens, before the rules, after prompts of all lengths."""
+    for each in map(str, cases.previous):
+        yield f"after {each} tokens", openai.previous[each], service.previous[each]
+
+
 def log_mel(_: Cases, openai: Answers, service: Answers) -> Iterator[tuple[str, Any, Any]]:
     """What the encoder is given for windows, and for shorter files, whose end is padded."""
     for name, theirs in openai.log_mel.items():
@@ -166,6 +172,7 @@ CHECKS: Mapping[str, tuple[Check, float]] = {
     "decoder prompts": (decoder_prompts, 0.0),
     "tokens": (tokens, 0.0),
     "tokens after a prompt": (prompted_tokens, 0.0),
+    "first steps": (first_steps, LOG_PROBABILITY),
     "log-probabilities": (log_probabilities, LOG_PROBABILITY),
     "no-speech probability": (no_speech, PROBABILITY),
     "languages": (languages, PROBABILITY),

@@ -11,7 +11,14 @@ from typing import Any
 
 from benchmark.openai_weights import load_openai_model
 from reference.answers import Answers, Decoded, File, Timed, Tokenizing
-from reference.cases import Cases, Pcm, as_samples, read_cases
+from reference.cases import (
+    Cases,
+    Pcm,
+    as_samples,
+    compared_tokens,
+    decoder_prompt,
+    read_cases,
+)
 from whisper_service.domain import WINDOW_SAMPLES, Samples
 
 _HOP = 160  # samples from one frame of log-mel to the next
@@ -31,6 +38,7 @@ class OpenAI:
         torch.set_num_threads(os.cpu_count() or 1)
         self.model = load_openai_model(folder)
         tokenizer = get_tokenizer(multilingual=True, num_languages=self.model.num_languages)
+        self._tokenizer = tokenizer
         self._suppressed = [-1, *tokenizer.all_language_tokens]
         self._encoded: dict[bytes, Any] = {}
 
@@ -72,6 +80,20 @@ class OpenAI:
             decoder_prompt=list(task.initial_tokens[:-2]),
             probabilities=found,
         )
+
+    def first_step(self, pcm: Pcm, previous: int) -> list[float]:
+        """Log-probabilities of `compared_tokens` after a prompt in English."""
+        import torch
+
+        tokenizer = self._tokenizer
+        prompt = decoder_prompt(
+            previous, text=tokenizer.eot, before=tokenizer.sot_prev, start=tokenizer.sot,
+            rest=[tokenizer.to_language_token("en"), tokenizer.transcribe],
+        )  # fmt: skip
+        with torch.no_grad():
+            logits = self.model.logits(torch.tensor([prompt]), self._encode(pcm))[0, -1]
+        found: list[float] = logits.log_softmax(-1)[compared_tokens(len(logits))].tolist()
+        return found
 
     def transcribe(self, pcm: Pcm, **options: Any) -> File:
         """A whole file at temperature 0."""
@@ -193,6 +215,10 @@ def answers(cases: Cases, openai: OpenAI) -> Answers:
         readings={
             name: openai.transcribe(pcm, language="en", condition_on_previous_text=True)
             for name, pcm in cases.readings.items()
+        },
+        previous={
+            str(each): openai.first_step(next(iter(cases.windows.values())), each)
+            for each in cases.previous
         },
         log_mel={
             name: openai.log_mel(pcm).numpy()

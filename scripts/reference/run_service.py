@@ -15,7 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference.answers import Answers, Decoded, File, Timed, Tokenizing
-from reference.cases import Cases, Pcm, as_samples, read_cases
+from reference.cases import (
+    Cases,
+    Pcm,
+    as_samples,
+    compared_tokens,
+    decoder_prompt,
+    read_cases,
+)
 from whisper_service.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from whisper_service.checkpoints.embedded import prepare
 from whisper_service.domain import SAMPLE_RATE, TranscriptionOptions
@@ -86,6 +93,29 @@ class Service:
             decoder_prompt=decoder_prompt,
             probabilities={self._codes[token]: value for token, value in found.items()},
         )
+
+    async def first_step(self, pcm: Pcm, previous: int) -> list[float]:
+        """Log-probabilities of `compared_tokens` after a prompt in English, before all rules."""
+        from vllm import SamplingParams
+
+        vocabulary = self._vocabulary
+        tokens = compared_tokens(vocabulary.size)
+        prompt = decoder_prompt(
+            previous, text=vocabulary.end_of_text, before=vocabulary.start_of_previous,
+            start=vocabulary.start_of_transcript,
+            rest=[vocabulary.languages["en"], vocabulary.task_token(_ONE_TRY.task)],
+        )  # fmt: skip
+        audio = {"audio": (as_samples(pcm), SAMPLE_RATE)}
+        stream = self._engine._llm.generate(  # noqa: SLF001 -- the engine always asks for its rules
+            {
+                "encoder_prompt": {"prompt": "", "multi_modal_data": audio},
+                "decoder_prompt": {"prompt_token_ids": prompt},
+            },
+            SamplingParams(temperature=0, max_tokens=1, logprob_token_ids=tokens, detokenize=False),
+            request_id=f"first step after {previous}",
+        )
+        output = [result.outputs[0] async for result in stream][-1]
+        return [output.logprobs[0][token].logprob for token in tokens]
 
     async def transcribe(self, pcm: Pcm, **options: Any) -> File:
         """A whole file at temperature 0."""
@@ -159,6 +189,10 @@ async def answers(cases: Cases, service: Service, checkpoints: Mapping[str, Chec
         readings={
             name: await service.transcribe(pcm, language="en", condition_on_previous_text=True)
             for name, pcm in cases.readings.items()
+        },
+        previous={
+            str(each): await service.first_step(next(iter(cases.windows.values())), each)
+            for each in cases.previous
         },
         log_mel=log_mel,
     )

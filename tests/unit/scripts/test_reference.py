@@ -26,6 +26,7 @@ CASES = Cases(
     prompted_windows=[("en/a", "Names: Ärger")],
     prompted_clips=[("en/c", "Das ist Deutsch.")],
     texts=["the text"],
+    previous=(0, 3),
 )
 DECODED = Decoded("en", [7, 1, 8], -0.25, 0.01, [5], {"en": 0.9, "de": 0.1})
 FILE = File("en", "Hello world.", [Timed(" Hello world.", 0.0, 1.0)],
@@ -38,6 +39,7 @@ ANSWERS = Answers(
     clips={"en/c": FILE},
     prompted_clips=[FILE],
     readings={"1 min": FILE},
+    previous={"0": [-1.0, -2.0], "3": [-3.0, -0.5]},
     log_mel={"en/a": MEL, "en/c": MEL},
 )
 
@@ -78,6 +80,7 @@ DIFFERENT: list[tuple[str, dict[str, Any]]] = [
     ("tokens", decoded(tokens=[7, 1, 9])),
     ("tokens", decoded(tokens=[7, 1])),
     ("tokens after a prompt", decoded(tokens=[7, 1, 9])),
+    ("first steps", {"previous": {"0": [-1.0, -2.0], "3": [-3.0, -0.502]}}),
     ("log-probabilities", decoded(avg_logprob=-0.252)),
     ("no-speech probability", decoded(no_speech_prob=0.012)),
     ("no-speech probability", clips(no_speech_probs=[0.012])),
