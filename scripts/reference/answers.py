@@ -31,12 +31,14 @@ class Decoded:
     """One window, decoded once at temperature 0.
 
     tokens: text and timestamps.
+    finished: whether the text came to its end, and not to a loop's or the limit of tokens.
     decoder_prompt: tokens before the language.
     probabilities: of the languages' codes; empty where the language was given.
     """
 
     language: str
     tokens: Sequence[int]
+    finished: bool
     avg_logprob: float
     no_speech_prob: float
     decoder_prompt: Sequence[int]

@@ -62,7 +62,7 @@ def vocabularies(_: Cases, openai: Answers, service: Answers) -> Iterator[tuple[
 def tokens(cases: Cases, openai: Answers, service: Answers) -> Iterator[tuple[str, Any, Any]]:
     """Text and timestamps of each window at temperature 0."""
     for name, theirs, ours in _windows(cases, openai, service):
-        yield name, list(theirs.tokens), list(ours.tokens)
+        yield from _same_tokens(name, theirs, ours)
 
 
 def prompted_tokens(
@@ -70,7 +70,14 @@ def prompted_tokens(
 ) -> Iterator[tuple[str, Any, Any]]:
     """The same under a prompt."""
     for name, theirs, ours in _prompted(cases, openai, service):
-        yield name, list(theirs.tokens), list(ours.tokens)
+        yield from _same_tokens(name, theirs, ours)
+
+
+def _same_tokens(name: str, theirs: Decoded, ours: Decoded) -> Iterator[tuple[str, Any, Any]]:
+    """The service stops a loop, which openai/whisper lets run to the limit of tokens."""
+    yield f"{name} finished", theirs.finished, ours.finished
+    expected = list(theirs.tokens)
+    yield name, expected if ours.finished else expected[: len(ours.tokens)], list(ours.tokens)
 
 
 def decoder_prompts(
@@ -84,9 +91,10 @@ def decoder_prompts(
 def log_probabilities(
     cases: Cases, openai: Answers, service: Answers
 ) -> Iterator[tuple[str, Any, Any]]:
-    """The average over the tokens of each window."""
+    """The average over the tokens of each window whose text came to its end."""
     for name, theirs, ours in _both(cases, openai, service):
-        yield name, theirs.avg_logprob, ours.avg_logprob
+        if ours.finished:
+            yield name, theirs.avg_logprob, ours.avg_logprob
 
 
 def no_speech(cases: Cases, openai: Answers, service: Answers) -> Iterator[tuple[str, Any, Any]]:

@@ -68,12 +68,14 @@ class OpenAI:
             fp16=False,
         )
         task = DecodingTask(self.model, options)
+        limit = min(task.sample_len, task.n_ctx + 1 - task.sample_begin)
         features = self._encode(pcm)
         (result,) = task.run(features)
         found = self.model.detect_language(features)[1][0] if language is None else {}
         return Decoded(
             language=result.language,
             tokens=result.tokens,
+            finished=len(result.tokens) < limit,
             avg_logprob=result.avg_logprob,
             no_speech_prob=result.no_speech_prob,
             # Language and task are tokens that the service has the engine generate.

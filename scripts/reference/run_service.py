@@ -88,6 +88,7 @@ class Service:
         return Decoded(
             language=self._codes[decoding.language],
             tokens=decoding.tokens,
+            finished=decoding.finished,
             avg_logprob=decoding.avg_logprob,
             no_speech_prob=decoding.no_speech_prob,
             decoder_prompt=decoder_prompt,

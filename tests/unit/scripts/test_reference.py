@@ -28,7 +28,10 @@ CASES = Cases(
     texts=["the text"],
     previous=(0, 3),
 )
-DECODED = Decoded("en", [7, 1, 8], -0.25, 0.01, [5], {"en": 0.9, "de": 0.1})
+DECODED = Decoded(
+    "en", [7, 1, 8], finished=True, avg_logprob=-0.25, no_speech_prob=0.01, decoder_prompt=[5],
+    probabilities={"en": 0.9, "de": 0.1},
+)  # fmt: skip
 FILE = File("en", "Hello world.", [Timed(" Hello world.", 0.0, 1.0)],
             [Timed(" Hello", 0.0, 0.4), Timed(" world.", 0.4, 1.0)], [0.9], [0.01])  # fmt: skip
 MEL = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
@@ -79,6 +82,8 @@ DIFFERENT: list[tuple[str, dict[str, Any]]] = [
     ("decoder prompts", decoded(decoder_prompt=[5, 5])),
     ("tokens", decoded(tokens=[7, 1, 9])),
     ("tokens", decoded(tokens=[7, 1])),
+    ("tokens", decoded(finished=False)),
+    ("tokens after a prompt", decoded(finished=False)),
     ("tokens after a prompt", decoded(tokens=[7, 1, 9])),
     ("first steps", {"previous": {"0": [-1.0, -2.0], "3": [-3.0, -0.502]}}),
     ("log-probabilities", decoded(avg_logprob=-0.252)),
@@ -120,6 +125,17 @@ def test_rounding_is_no_difference(name: str, changes: dict[str, Any]) -> None:
     found = compare(name, CASES, ANSWERS, replace(ANSWERS, **changes))
     assert not found.differences
     assert found.largest > 0
+
+
+@pytest.mark.parametrize("name", ["tokens", "tokens after a prompt", "log-probabilities"])
+def test_a_loop_that_the_service_stops_is_compared_as_far_as_it_goes(name: str) -> None:
+    def looped(tokens: list[int], logprob: float) -> Answers:
+        return replace(ANSWERS, **decoded(tokens=tokens, finished=False, avg_logprob=logprob))
+
+    openai = looped([7, 1, 1, 1, 1], -0.05)
+    assert not compare(name, CASES, openai, looped([7, 1, 1], -0.2)).differences
+    if name != "log-probabilities":
+        assert compare(name, CASES, openai, looped([7, 1, 2], -0.2)).differences
 
 
 def test_a_difference_is_shown_where_it_begins() -> None:
