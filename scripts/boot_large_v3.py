@@ -13,7 +13,6 @@ import shutil
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +73,8 @@ def edit(path: Path, **changes: Any) -> None:
 async def main() -> None:
     from whisper_service.checkpoints.checkpoint import read_checkpoint
     from whisper_service.checkpoints.resolve import resolve_model
-    from whisper_service.engine.engine import DecodingRequest, WhisperEngine
-    from whisper_service.engine.profiles import choose, detect_device, with_kv_cache
+    from whisper_service.engine.requests import DecodingRequest
+    from whisper_service.resolve import resolve_engine
     from whisper_service.settings import load_settings
 
     base = Path(resolve_model("embedded", load_settings().cache_dir))
@@ -86,12 +85,10 @@ async def main() -> None:
         assert vocabulary.size == VOCABULARY
         assert len(vocabulary.languages) == 100
         assert vocabulary.timestamp_begin == 50_365
-        profile = choose("cpu", detect_device())
-        arguments = {**profile.engine_args, "load_format": "dummy", "max_num_seqs": 2}
-        arguments["max_num_batched_tokens"] = 3_000
-        profile = with_kv_cache(replace(profile, engine_args=arguments), checkpoint.kv_values)
         began = time.perf_counter()
-        engine = WhisperEngine(folder, vocabulary, profile)
+        few = {"load_format": "dummy", "max_num_seqs": 2, "max_num_batched_tokens": 3_000}
+        settings = load_settings().model_copy(update={"profile": "cpu"})
+        engine = resolve_engine(settings, few, folder).engine()
         print("starting the engine", flush=True)
         print(await engine.start(), flush=True)
         print(f"ready after {time.perf_counter() - began:.0f} s", flush=True)

@@ -12,15 +12,14 @@ import json
 import statistics
 import time
 from collections.abc import Awaitable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmark.fixed import RULES, FixedWindows, rules_and_logprobs
 from benchmark.speech import Speech
-from whisper_service.checkpoints.checkpoint import read_checkpoint
-from whisper_service.checkpoints.resolve import resolve_model
-from whisper_service.engine.engine import DecodingRequest, WhisperEngine
-from whisper_service.engine.profiles import choose, detect_device, with_kv_cache
+from whisper_service.engine.requests import DecodingRequest
+from whisper_service.resolve import resolve_engine
 from whisper_service.settings import load_settings
 
 CLIP_SECONDS = 24.7
@@ -35,12 +34,8 @@ async def seconds(work: Awaitable[Any]) -> float:
 
 async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     settings = load_settings()
-    profile = choose(settings.profile, detect_device())
-    model = resolve_model(settings.model or profile.default_model, settings.cache_dir)
-    checkpoint = read_checkpoint(model)
-    vocabulary = checkpoint.vocabulary
-    profile = with_kv_cache(profile, checkpoint.kv_values)
-    engine = WhisperEngine(model, vocabulary, profile, encoder_cache_windows=64)
+    resolved = replace(resolve_engine(settings), encoder_cache_windows=64)
+    vocabulary, engine = resolved.checkpoint.vocabulary, resolved.engine()
     await engine.start()
     try:
         windows = FixedWindows(engine, vocabulary, TOKENS, Speech().take(CLIP_SECONDS))

@@ -6,11 +6,9 @@ import asyncio
 import uuid
 from typing import Any
 
-from whisper_service.checkpoints.checkpoint import read_checkpoint
-from whisper_service.checkpoints.resolve import resolve_model
 from whisper_service.domain import SAMPLE_RATE, Samples, Task
 from whisper_service.engine.engine import WhisperEngine
-from whisper_service.engine.profiles import choose, detect_device, with_kv_cache
+from whisper_service.resolve import resolve_engine
 from whisper_service.settings import load_settings
 from whisper_service.whisper.tokenizer import TextTokenizer
 
@@ -18,7 +16,9 @@ _NEW_TOKENS = 224
 
 
 class BareEngine:
-    """The service's engine arguments, without what it adds to vLLM: rules, extension, scheduler."""
+    """The service's engine arguments, without what it adds to vLLM: rules, model, extension,
+    scheduler.
+    """
 
     def __init__(
         self, engine: WhisperEngine, prompt: list[int], end: int, tokenizer: TextTokenizer
@@ -33,23 +33,20 @@ class BareEngine:
     async def start(cls, options: dict[str, Any]) -> BareEngine:
         """`options` are engine arguments that replace the profile's."""
         settings = load_settings()
-        profile = choose(settings.profile, detect_device())
-        model = resolve_model(settings.model or profile.default_model, settings.cache_dir)
-        checkpoint = read_checkpoint(model)
         overrides = {
             "logits_processors": [],
             "worker_extension_cls": "",
             "scheduler_cls": None,
+            "hf_overrides": {"architectures": ["WhisperForConditionalGeneration"]},
             **options,
         }
-        profile = with_kv_cache(profile, checkpoint.kv_values, overrides)
-        vocabulary = checkpoint.vocabulary
-        engine = WhisperEngine(model, vocabulary, profile, overrides=overrides)
+        resolved = resolve_engine(settings, overrides)
+        vocabulary, engine = resolved.checkpoint.vocabulary, resolved.engine()
         await asyncio.to_thread(engine._build)  # noqa: SLF001
         prompt = [vocabulary.start_of_transcript]
         if vocabulary.is_multilingual:
             prompt += [vocabulary.languages["en"], vocabulary.task_token(Task.TRANSCRIBE)]
-        return cls(engine, prompt, vocabulary.end_of_text, checkpoint.tokenizer)
+        return cls(engine, prompt, vocabulary.end_of_text, resolved.checkpoint.tokenizer)
 
     async def transcribe(self, windows: list[Samples]) -> list[str]:
         """All at once, each at most 30 s."""

@@ -16,7 +16,8 @@ from benchmark.results import Ratio, Results, at_least, at_most
 from benchmark.speech import Audio, clips, recording, short_clips
 from evaluation.systems import embedded_peer
 from whisper_service.checkpoints.resolve import resolve_model
-from whisper_service.engine.profiles import choose, detect_device
+from whisper_service.engine.devices import detect_device
+from whisper_service.engine.profiles import choose
 from whisper_service.settings import load_settings
 
 OURS, VLLM, BARE = "whisper-service", "vLLM's server", "bare engine"

@@ -130,28 +130,20 @@ def gpu_table(found: list[dict[str, Any]]) -> str:
 
 async def measure(way: Way, size: Size, *, dry_run: bool) -> dict[str, Any]:
     """One way, in this process."""
-    from dataclasses import replace
-
-    from whisper_service.checkpoints.checkpoint import read_checkpoint
-    from whisper_service.checkpoints.resolve import resolve_model
-    from whisper_service.engine.engine import WhisperEngine
-    from whisper_service.engine.profiles import choose, detect_device, with_kv_cache
+    from whisper_service.resolve import resolve_engine
     from whisper_service.settings import load_settings
 
     settings = load_settings()
-    profile = choose("cpu" if dry_run else "gpu", detect_device())
-    arguments = {**profile.engine_args, "max_num_seqs": max(size.in_flight)}
-    overrides = {} if dry_run else dict(way.engine_args)
+    settings = settings.model_copy(update={"profile": "cpu" if dry_run else "gpu"})
+    overrides: dict[str, Any] = {"max_num_seqs": max(size.in_flight)}
+    overrides |= {} if dry_run else way.engine_args
     with tempfile.TemporaryDirectory() as folder:
         if settings.model and not dry_run:
-            model = resolve_model(settings.model, settings.cache_dir)
+            resolved = resolve_engine(settings, overrides)
         else:
-            model = folder
             _dummy_checkpoint(Path(folder), size)
-            arguments["load_format"] = "dummy"
-        checkpoint = read_checkpoint(model)
-        profile = with_kv_cache(replace(profile, engine_args=arguments), checkpoint.kv_values)
-        engine = WhisperEngine(model, checkpoint.vocabulary, profile, overrides=overrides)
+            resolved = resolve_engine(settings, overrides | {"load_format": "dummy"}, folder)
+        checkpoint, engine = resolved.checkpoint, resolved.engine()
         began = time.perf_counter()
         facts = await engine.start()
         start_seconds = time.perf_counter() - began

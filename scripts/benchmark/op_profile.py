@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from whisper_service.engine.encoder_attention import use_own_attention
+from whisper_service.engine.cpu.encoder_attention import use_headwise_attention
 
 
 class OperatorProfile:
@@ -17,7 +17,7 @@ class OperatorProfile:
 
     def profile_prepare(self) -> None:
         """As the service does, but for the kernels that are none of PyTorch's operators."""
-        use_own_attention(self.model_runner.model.model.encoder.layers, integers=False)
+        use_headwise_attention(self.model_runner.get_model().model.encoder.layers)
 
     def profile_start(self) -> None:
         from torch.profiler import ProfilerActivity, profile

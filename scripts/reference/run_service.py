@@ -23,16 +23,18 @@ from reference.cases import (
     decoder_prompt,
     read_cases,
 )
+from whisper_service.build import build_service
 from whisper_service.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from whisper_service.checkpoints.embedded import prepare
 from whisper_service.domain import SAMPLE_RATE, TranscriptionOptions
 from whisper_service.engine.decoding_rules import NO_TOKEN
-from whisper_service.engine.engine import DecodingRequest, WhisperEngine
-from whisper_service.server import build_service
+from whisper_service.engine.engine import WhisperEngine
+from whisper_service.engine.requests import DecodingRequest
 from whisper_service.service.transcriber import TranscriptionService
 from whisper_service.settings import Settings, load_settings
 
 FLOAT32 = {"dtype": "float32", "kv_cache_dtype": "auto"}
+_MEL_BINS = 80  # whisper-base's
 # One greedy try, and no search for speech: what a doubted text costs is another question.
 _ONE_TRY = TranscriptionOptions(temperatures=(0.0,), speech=None)
 
@@ -51,10 +53,20 @@ class Recorder:
             self.prompts.append(list(request.prompt_token_ids))
             for feature in request.mm_features:
                 if feature.data is not None:  # else the engine has it already
-                    self.features.append(feature.data["input_features"].data.float().numpy())
+                    self.features.append(_log_mel(feature.data))
             await send(request)
 
         llm.engine_core.add_request_async = record_and_send
+
+
+def _log_mel(sent: Any) -> NDArray[np.float32]:
+    """float32[80, 3000]: what the model makes of the samples that are sent to it."""
+    from whisper_service.engine.worker.log_mel import log_mel
+    from whisper_service.engine.worker.processor import unpack
+
+    (features,) = log_mel([unpack(sent["samples"].data, sent["scales"].data)], _MEL_BINS)
+    made: NDArray[np.float32] = features.numpy()
+    return made
 
 
 class Service:

@@ -1,4 +1,4 @@
-"""The composition root: builds every part, knows how they belong together, runs the server."""
+"""The process: serves until it is told to stop, drains, and ends with a code that says how."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import asyncio
 import logging
 import os
 import signal
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import replace
 from multiprocessing import resource_tracker
 from pathlib import Path
 from types import FrameType
@@ -20,109 +18,14 @@ from uvicorn.server import HANDLED_SIGNALS
 
 from whisper_service.api.app import create_app
 from whisper_service.api.serving import server_config, warn_of_open_doors
-from whisper_service.audio.decode import DecodeLimits
-from whisper_service.checkpoints.checkpoint import read_checkpoint
-from whisper_service.checkpoints.resolve import resolve_model, served_name
-from whisper_service.domain import ModelCard
-from whisper_service.engine.engine import WhisperEngine
-from whisper_service.engine.launch import kernels
-from whisper_service.engine.profiles import (
-    Profile,
-    choose,
-    detect_device,
-    with_engines,
-    with_kv_cache,
-)
-from whisper_service.languages import LANGUAGES
+from whisper_service.build import build_service
 from whisper_service.metrics import ENGINE_INFO
-from whisper_service.service.admission import Admission
-from whisper_service.service.recording import RecordingReader
+from whisper_service.resolve import resolve_engine
 from whisper_service.service.transcriber import TranscriptionService
 from whisper_service.settings import Settings
 from whisper_service.telemetry.tracing import configure_tracing, stop_tracing
-from whisper_service.whisper.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
-
-_QUEUED_WINDOWS = 16  # that may wait for each that the engine decodes
-_ENCODER_CACHE_WINDOWS = 64  # at most, of each engine; 250 MB with large-v3
-
-
-def build_service(settings: Settings) -> TranscriptionService:
-    """Everything below the API, the engine not yet started.
-
-    Raises:
-        UnsuitableDeviceError: the profile, or the number of engines, does not fit this machine.
-        EmbeddedModelError: the embedded model cannot be had.
-        UnsuitableCheckpointError: the model is no Whisper.
-    """
-    device = detect_device()
-    profile = with_engines(choose(settings.profile, device), device, settings.data_parallel_size)
-    profile = with_settings(profile, settings)
-    name = settings.model or profile.default_model
-    logger.info("profile %s, model %s", profile.name, name)
-    model = resolve_model(name, settings.cache_dir)
-    checkpoint = read_checkpoint(model)
-    profile = with_kv_cache(profile, checkpoint.kv_values, settings.engine_args)
-    engine = WhisperEngine(
-        model,
-        checkpoint.vocabulary,
-        profile,
-        overrides=settings.engine_args,
-        encoder_cache_windows=_encoder_cache_windows(profile, settings),
-        alignment_heads=checkpoint.alignment_heads,
-    )
-    limits = DecodeLimits(
-        max_seconds=settings.max_audio_seconds, timeout_seconds=settings.decode_timeout_seconds
-    )
-    return TranscriptionService(
-        engine,
-        RecordingReader(limits, settings.decode_workers),
-        checkpoint.vocabulary,
-        checkpoint.tokenizer,
-        _card(served_name(name), checkpoint.vocabulary, settings),
-        max_windows=profile.max_windows,
-        language_threshold=settings.language_threshold,
-        admission=_admission(profile, settings),
-    )
-
-
-def _encoder_cache_windows(profile: Profile, settings: Settings) -> int:
-    """A retry comes soon: about as many other windows are encoded before it as are decoded."""
-    if settings.encoder_cache_windows is not None:
-        return settings.encoder_cache_windows
-    return min(int(profile.engine_args["max_num_seqs"]), _ENCODER_CACHE_WINDOWS)
-
-
-def with_settings(profile: Profile, settings: Settings) -> Profile:
-    """The profile with what the operator wants otherwise."""
-    arguments = dict(profile.engine_args)
-    if settings.max_windows_in_flight is not None:
-        arguments["max_num_seqs"] = settings.max_windows_in_flight
-    if settings.traces_endpoint:
-        arguments["otlp_traces_endpoint"] = settings.traces_endpoint
-    return replace(profile, engine_args=arguments)
-
-
-def _admission(profile: Profile, settings: Settings) -> Admission:
-    queued = settings.max_queued_windows
-    if queued is None:
-        queued = _QUEUED_WINDOWS * profile.max_windows
-    return Admission(
-        windows=profile.max_windows + queued,
-        uploads=settings.max_uploads,
-        decoders=settings.decode_workers,
-    )
-
-
-def _card(name: str, vocabulary: Vocabulary, settings: Settings) -> ModelCard:
-    return ModelCard(
-        id=name,
-        created=int(time.time()),
-        owned_by="openai",
-        languages={code: LANGUAGES[code] for code in vocabulary.languages if code in LANGUAGES},
-        aliases=settings.model_aliases,
-    )
 
 
 class _Server(uvicorn.Server):
@@ -135,11 +38,17 @@ class _Server(uvicorn.Server):
     exit_code = 0
 
     def __init__(
-        self, config: uvicorn.Config, service: TranscriptionService, drain_seconds: float
+        self,
+        config: uvicorn.Config,
+        service: TranscriptionService,
+        drain_seconds: float,
+        clean_up: Callable[[], None],
     ) -> None:
+        """`clean_up`: what must not stay behind where the process ends at once."""
         super().__init__(config)
         self._service = service
         self._drain_seconds = drain_seconds
+        self._clean_up = clean_up
         self._loop: asyncio.AbstractEventLoop | None = None
         self._draining: asyncio.Task[None] | None = None
 
@@ -163,7 +72,7 @@ class _Server(uvicorn.Server):
             # The handler interrupts the loop anywhere: it may only leave word for it.
             self._loop.call_soon_threadsafe(self._drain)
         else:
-            _end_at_once()
+            _end_at_once(self._clean_up)
 
     def _drain(self) -> None:
         if self._draining is None:
@@ -184,13 +93,13 @@ class _Server(uvicorn.Server):
                 signal.signal(each, handler)
 
 
-def _end_at_once() -> None:
+def _end_at_once(clean_up: Callable[[], None]) -> None:
     tracker = getattr(resource_tracker._resource_tracker, "_pid", None)  # noqa: SLF001
     for process in _processes_below(os.getpid()):
         if process != tracker:  # which takes shared memory away when all others are gone
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-    kernels.remove()
+    clean_up()
     os._exit(1)
 
 
@@ -209,7 +118,8 @@ def run(settings: Settings) -> int:
     warn_of_open_doors(settings)
     if settings.traces_endpoint:
         configure_tracing(settings.traces_endpoint)
-    service = build_service(settings)
+    resolved = resolve_engine(settings)
+    service = build_service(settings, resolved)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -225,7 +135,7 @@ def run(settings: Settings) -> int:
             logger.info("stopped")
 
     config = server_config(create_app(settings, service, lifespan=lifespan), settings)
-    server = _Server(config, service, settings.drain_seconds)
+    server = _Server(config, service, settings.drain_seconds, resolved.launcher.stop)
     server.run()
     return server.exit_code
 

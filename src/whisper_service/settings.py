@@ -165,6 +165,14 @@ class Settings(BaseSettings):
         ),
     )
 
+    cpu_kernels: bool = Field(
+        default=True,
+        description=(
+            "On a CPU: whether this service's own kernels compute in place of vLLM's where the "
+            "processor has the instructions. Turn them off to find out whether one is at fault."
+        ),
+    )
+
     # Decoding
     compression_ratio_threshold: PositiveFloat = Field(
         default=2.4, description="Text that zlib packs tighter than this is a loop: try again."

@@ -23,7 +23,7 @@ from whisper_service.cli.console import ExitCode, err, out
 from whisper_service.settings import Settings, WrongSettingsError, load_settings
 
 if TYPE_CHECKING:
-    from whisper_service.engine.profiles import Device
+    from whisper_service.engine.devices import Device
     from whisper_service.engine.profiles import Profile as EngineProfile
 
 VLLM: Final = "0.32.0"
@@ -177,18 +177,14 @@ def _keys(settings: Settings) -> Finding:
 
 
 def _profile_and_model(settings: Settings | None) -> Iterator[Finding]:
-    from whisper_service.engine.profiles import (
-        UnsuitableDeviceError,
-        choose,
-        detect_device,
-        with_engines,
-    )
+    from whisper_service.engine.devices import detect_device
+    from whisper_service.engine.profiles import UnsuitableDeviceError, choose
+    from whisper_service.resolve import resolve_profile
 
     device = detect_device()
     asked = settings.profile if settings else "auto"
     try:
-        engines = settings.data_parallel_size if settings else 1
-        profile = with_engines(choose(asked, device), device, engines)
+        profile = resolve_profile(settings, device) if settings else choose(asked, device)
     except UnsuitableDeviceError as error:
         yield Finding("profile", "failed", str(error))
         return

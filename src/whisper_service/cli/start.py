@@ -13,13 +13,13 @@ def start_service(settings: Settings) -> int:
 
     configure_logging(settings.log_level, settings.log_format)
 
-    from whisper_service.engine.launch import lasting_imports, start_fork_server
-    from whisper_service.engine.profiles import UnsuitableDeviceError, choose, detect_device
+    from whisper_service.engine.launcher import lasting_imports
+    from whisper_service.engine.profiles import UnsuitableDeviceError
+    from whisper_service.resolve import start_early
 
-    overrides = {"data_parallel_size": settings.data_parallel_size, **settings.engine_args}
     try:
         # The engine's process imports its own while this one does.
-        start_fork_server(choose(settings.profile, detect_device()), overrides)
+        start_early(settings)
     except UnsuitableDeviceError as error:
         return _refuse(error)
 

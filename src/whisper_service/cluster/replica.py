@@ -17,11 +17,11 @@ from fastapi import FastAPI
 from ray import serve
 
 from whisper_service.api.app import create_app
+from whisper_service.build import build_service
 from whisper_service.cluster.autoscaling import WINDOWS
 from whisper_service.cluster.metrics_port import show_metrics
 from whisper_service.logs import configure_logging
 from whisper_service.metrics import ENGINE_INFO
-from whisper_service.server import build_service
 from whisper_service.service.contract import State
 from whisper_service.settings import load_settings
 from whisper_service.telemetry.tracing import configure_tracing, stop_tracing

@@ -9,8 +9,6 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,15 +17,7 @@ from numpy.typing import NDArray
 from whisper_service.domain import ENCODER_POSITIONS_PER_SECOND, SAMPLE_RATE, Samples, Task
 from whisper_service.engine.aligner import Aligner, AlignmentError, AlignmentRequest
 from whisper_service.engine.decoding_rules import NO_TOKEN, Carriers
-from whisper_service.engine.launch import (
-    IN_PROCESS,
-    engine_environment,
-    forked_engine,
-    is_one_process,
-    kernels,
-    lasting_imports,
-    start_fork_server,
-)
+from whisper_service.engine.launcher import Launcher, Replaced, WorkerSetup
 from whisper_service.engine.logprobs import (
     FirstStep,
     first_step,
@@ -35,9 +25,21 @@ from whisper_service.engine.logprobs import (
     requested_tokens,
     token_logprobs,
 )
-from whisper_service.engine.parameters import RuleParameters, name_args, vocabulary_config
+from whisper_service.engine.parameters import (
+    ModelOptions,
+    RuleParameters,
+    WindowName,
+    vocabulary_config,
+)
 from whisper_service.engine.profiles import POSITIONS, Profile
 from whisper_service.engine.ranks import EngineRanks
+from whisper_service.engine.requests import (
+    Decoding,
+    DecodingRequest,
+    EngineFacts,
+    LanguageEvidence,
+)
+from whisper_service.engine.worker.plugin import ARCHITECTURE
 from whisper_service.errors import ENGINE_DIED, Fault, ServiceError
 from whisper_service.whisper.prompt import decoder_prompt, max_new_tokens
 from whisper_service.whisper.vocabulary import Vocabulary
@@ -45,95 +47,11 @@ from whisper_service.whisper.vocabulary import Vocabulary
 logger = logging.getLogger(__name__)
 
 _RULES = "whisper_service.engine.logits_processor_{}:WhisperLogitsProcessor"
-_SCHEDULER = "whisper_service.engine.final_outputs.FinalOutputScheduler"
-_EXTENSION = "whisper_service.engine.worker_extension.WhisperWorkerExtension"
+_EXTENSION = "whisper_service.engine.worker.extension.WhisperWorkerExtension"
 # A pattern of at most 24 tokens that comes 24 times in a row is taken for a loop of the decoder's.
 # Somebody may say a word that often, but not in a window of 3 s, down to which the service splits.
 _LOOP_PATTERN, _LOOP_COUNT = 24, 24
-_LOWEST_TEMPERATURE = 0.01  # above 0; vLLM raises a lower one to it
 _WATCH_SECONDS = 1.0  # between two looks at whether the engine still lives, in a call
-
-
-@dataclass(frozen=True, eq=False)
-class DecodingRequest:
-    """One window to decode once.
-
-    key: names the window's samples; tries of the same window share it and so its features.
-    language, task: tokens that are forced; NO_TOKEN for the language: the likeliest one.
-    goes_on_until: seconds of the window: a text does not end after a time before the first of them,
-        or before the second where that time begins a segment.
-    seed: of sampling, at a temperature above 0.
-    trace_headers: of the trace that the engine goes on with; None: it is not traced.
-    keep: whether the window's words will be aligned, by its key.
-    """
-
-    samples: Samples
-    previous: tuple[int, ...] = ()
-    language: int = NO_TOKEN
-    task: int = NO_TOKEN
-    goes_on_until: tuple[float, float] = (0.0, 0.0)
-    temperature: float = 0.0
-    seed: int = 0
-    key: str = field(default_factory=lambda: uuid.uuid4().hex)
-    trace_headers: Mapping[str, str] | None = None
-    keep: bool = False
-
-    def __post_init__(self) -> None:
-        # The temperature is needed again where log-probabilities are read: it must be vLLM's.
-        if 0 < self.temperature < _LOWEST_TEMPERATURE:
-            object.__setattr__(self, "temperature", _LOWEST_TEMPERATURE)
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """What the decoder made of a window.
-
-    tokens: text and timestamps, without language, task and end of text.
-    logprobs: of `tokens`, and one more for the end of text where that was reached.
-    language: the token that was chosen; NO_TOKEN in an English-only model.
-    finished: whether the end of text was reached, and not the token limit or a loop.
-    looped: whether the engine ended it because it repeated itself.
-    """
-
-    tokens: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    language: int
-    language_prob: float
-    no_speech_prob: float
-    temperature: float
-    finished: bool
-    looped: bool
-
-    @property
-    def avg_logprob(self) -> float:
-        """Summed log-probability over the tokens and the end (openai/whisper, decoding.py)."""
-        return sum(self.logprobs) / (len(self.tokens) + 1)
-
-
-@dataclass(frozen=True)
-class LanguageEvidence:
-    """probabilities: of each language token, among the languages."""
-
-    probabilities: Mapping[int, float]
-    no_speech_prob: float
-
-
-@dataclass(frozen=True)
-class EngineFacts:
-    """What the engine resolved its arguments to."""
-
-    model: str
-    dtype: str
-    kv_cache_dtype: str
-    attention_backend: str
-    compilation: str
-    cudagraphs: str
-    max_windows: int  # of all engines
-    engines: int = 1
-    own_kernels: str = "none"  # that compute in place of vLLM's
-
-    def __str__(self) -> str:
-        return " ".join(f"{name}={value}" for name, value in vars(self).items())
 
 
 class WhisperEngine:
@@ -146,6 +64,7 @@ class WhisperEngine:
         profile: Profile,
         *,
         overrides: Mapping[str, Any] | None = None,
+        launcher: Launcher | None = None,
         encoder_cache_windows: int = 0,
         alignment_heads: Sequence[tuple[int, int]] = (),
     ) -> None:
@@ -154,10 +73,11 @@ class WhisperEngine:
         self._carriers = Carriers.of(vocabulary)
         self._profile = profile
         self._overrides = dict(overrides or {})
-        self._encoder_cache_windows = encoder_cache_windows
+        self._launcher = launcher or Launcher(profile, overrides)
+        heads = tuple((int(layer), int(head)) for layer, head in alignment_heads)
+        self._model_options = ModelOptions(encoder_cache_windows, heads)
         self._engines = int(self.engine_arguments().get("data_parallel_size", 1))
         self._ranks = EngineRanks(self._engines, self._engines * encoder_cache_windows)
-        self._alignment_heads = alignment_heads
         self._aligner = Aligner(self._call, self._alignment_prompt, self._encode)
         self._llm: Any = None
 
@@ -179,11 +99,11 @@ class WhisperEngine:
             raise
         built = time.perf_counter()
         try:
-            compiled = await asyncio.to_thread(kernels.wait)
+            setup = await asyncio.to_thread(self._launcher.wait)
         except asyncio.CancelledError:
-            kernels.end()  # else the thread would go on waiting
+            self._launcher.stop()  # else the thread would go on waiting
             raise
-        facts = await self._prepare_worker(compiled)
+        facts = await self._describe(await self._set_up(setup))
         await self._warm_up()
         warm = time.perf_counter()
         logger.info("engine built in %.1f s, warmed up in %.1f s", built - began, warm - built)
@@ -192,60 +112,53 @@ class WhisperEngine:
 
     def engine_arguments(self) -> dict[str, Any]:
         """The arguments of `AsyncEngineArgs`, the operator's overrides applied."""
-        runner = "v1" if self._profile.name == "cpu" or _forces_v1_runner() else "v2"
-        one = is_one_process(self._profile, self._overrides)
-        # Only a CPU's steps are scheduled one after the other, as this scheduler does.
-        scheduler = {"scheduler_cls": _SCHEDULER} if self._profile.name == "cpu" else {}
+        runner = "v1" if _forces_v1_runner() else self._profile.model_runner
         return {
             "model": self._model,
             **self._profile.engine_args,
-            **({"distributed_executor_backend": IN_PROCESS} if one else {}),
-            **scheduler,
+            **self._launcher.arguments(),
             "logits_processors": [_RULES.format(runner)],
             "worker_extension_cls": _EXTENSION,
-            "additional_config": vocabulary_config(self._vocabulary),
+            "additional_config": {
+                **vocabulary_config(self._vocabulary),
+                **self._model_options.as_config(),
+            },
             **self._overrides,
+            "hf_overrides": {
+                "architectures": [ARCHITECTURE],
+                **self._profile.engine_args.get("hf_overrides", {}),
+                **self._overrides.get("hf_overrides", {}),
+            },
         }
 
     def _build(self) -> None:
-        arguments = self.engine_arguments()
-        is_forked = is_one_process(self._profile, self._overrides)
-        start_fork_server(self._profile, self._overrides)
-        for name, value in engine_environment(self._profile, self._overrides).items():
-            os.environ.setdefault(name, value)
-        with lasting_imports():
-            # vLLM reads its environment when it is imported, and takes seconds to import.
-            from vllm import AsyncEngineArgs
-            from vllm.model_executor.models.whisper import WhisperMultiModalProcessor
-            from vllm.v1.engine.async_llm import AsyncLLM
-
-        # Else it puts <|startoftranscript|> before a prompt that begins with <|startofprev|>
-        # (vllm/inputs/engine.py, build_enc_dec_input), a sequence that Whisper never saw.
-        WhisperMultiModalProcessor.skip_decoder_start_token = True
         # Not returned: the thread's future would keep the engine alive beyond its end.
-        with forked_engine() if is_forked else nullcontext():
-            self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+        self._llm = self._launcher.build(self.engine_arguments())
 
-    async def _prepare_worker(self, compiled: bool) -> EngineFacts:
+    async def _set_up(self, setup: WorkerSetup | None) -> Replaced:
+        if setup is None:
+            return Replaced()
+        done = await self._call("whisper_set_up", setup.function, [*setup.arguments])
+        replaced = Replaced(**done[0])
+        for warning in replaced.warnings:
+            logger.warning("%s", warning)
+        logger.debug("own kernels compared with vLLM's in %.2f s", replaced.check_seconds)
+        return replaced
+
+    async def _describe(self, replaced: Replaced) -> EngineFacts:
         config = self._llm.vllm_config
-        windows = self._encoder_cache_windows
-        # As many more may wait for their words as are decoded.
-        names = max(windows, 2 * int(config.scheduler_config.max_num_seqs))
-        own = await self._call("whisper_use_own_kernels", compiled)
-        await self._call("whisper_keep_encoder_outputs", windows, names)
-        heads = [list(head) for head in self._alignment_heads]
-        await self._call("whisper_use_alignment_heads", heads)
-        backends = await self._call("whisper_attention_backends")
+        (model_class, backends), *_ = await self._call("whisper_describe_model")
         return EngineFacts(
             model=str(config.model_config.served_model_name or config.model_config.model),
             dtype=str(config.model_config.dtype).removeprefix("torch."),
             kv_cache_dtype=str(config.cache_config.cache_dtype),
-            attention_backend="+".join(backends[0]) or "unknown",
+            attention_backend="+".join(backends) or "unknown",
             compilation=_enum_name(config.compilation_config.mode),
             cudagraphs=_enum_name(config.compilation_config.cudagraph_mode),
             max_windows=int(config.scheduler_config.max_num_seqs) * self._engines,
             engines=self._engines,
-            own_kernels="+".join(own[0]) or "none",
+            model_class=model_class,
+            own_kernels="+".join(replaced.in_use) or "none",
         )
 
     async def _warm_up(self) -> None:
@@ -426,12 +339,12 @@ class WhisperEngine:
                 max_pattern_size=_LOOP_PATTERN, min_pattern_size=1, min_count=_LOOP_COUNT
             ),
             output_kind=RequestOutputKind.CUMULATIVE if early else RequestOutputKind.FINAL_ONLY,
-            extra_args=rules.as_extra_args() | (name_args(request.key) if request.keep else {}),
+            extra_args=rules.as_extra_args(),
         )
         audio = {
             "prompt": "",
             "multi_modal_data": {"audio": (request.samples, SAMPLE_RATE)},
-            "multi_modal_uuids": {"audio": [request.key]},
+            "multi_modal_uuids": {"audio": [WindowName(request.key, request.keep).as_uuid()]},
         }
         inputs = {"encoder_prompt": audio, "decoder_prompt": {"prompt_token_ids": prompt}}
         with self._ranks.place(request.key) as rank:
@@ -454,11 +367,6 @@ class WhisperEngine:
     def is_dead(self) -> bool:
         """Whether the engine's process has gone; it does not come back."""
         return self._llm is not None and bool(self._llm.errored)
-
-    async def encoder_cache_counts(self) -> dict[str, int]:
-        """Hits and misses, of all engines together."""
-        counts = await self._call("whisper_encoder_cache_counts")
-        return {name: sum(each[name] for each in counts) for name in counts[0]}
 
     async def stop(self) -> None:
         """Ends the engine's processes. Safe to call twice."""

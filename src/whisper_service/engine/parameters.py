@@ -12,7 +12,8 @@ from whisper_service.engine.decoding_rules import NO_TOKEN
 from whisper_service.whisper.vocabulary import Vocabulary
 
 _KEY = "whisper"
-_NAME = "whisper_window"
+_MODEL = "whisper_model"
+_ALIGNED_LATER = "words-"  # before a key
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,51 @@ class RuleParameters:
         return cls(**extra[_KEY]) if extra and _KEY in extra else None
 
 
-def name_args(name: str) -> dict[str, Any]:
-    """For `SamplingParams.extra_args`: the encoder's output of the window is kept by this name."""
-    return {_NAME: name}
+@dataclass(frozen=True)
+class WindowName:
+    """What the encoder's output of a window is kept by.
+
+    key: the same for all requests for the window.
+    is_aligned_later: whether the output is kept until the window's words are aligned.
+    """
+
+    key: str
+    is_aligned_later: bool = False
+
+    def as_uuid(self) -> str:
+        """For `multi_modal_uuids`: vLLM sends what it has processed once for each of them."""
+        return f"{_ALIGNED_LATER}{self.key}" if self.is_aligned_later else self.key
+
+    @classmethod
+    def from_uuid(cls, uuid: str) -> WindowName:
+        key = uuid.removeprefix(_ALIGNED_LATER)
+        return cls(key, is_aligned_later=key != uuid)
 
 
-def name_of(extra: dict[str, Any] | None) -> str | None:
-    """The name that `name_args` gave; None: nobody will ask for the window's encoder output."""
-    return (extra or {}).get(_NAME)
+@dataclass(frozen=True)
+class ModelOptions:
+    """What the model class is told beside the checkpoint's own configuration.
+
+    encoder_cache_windows: whose encoder outputs are kept for a retry.
+    alignment_heads: those whose attention follows the speech, as (layer, head); none: all heads of
+        the upper half of the decoder's layers.
+    """
+
+    encoder_cache_windows: int = 0
+    alignment_heads: tuple[tuple[int, int], ...] = ()
+
+    def as_config(self) -> dict[str, Any]:
+        """For `AsyncEngineArgs.additional_config`."""
+        return {_MODEL: asdict(self)}
+
+    @classmethod
+    def from_config(cls, additional_config: Any) -> ModelOptions:
+        """The defaults where the engine was not started by this service."""
+        fields = additional_config.get(_MODEL) if isinstance(additional_config, dict) else None
+        if not fields:
+            return cls()
+        heads = tuple((int(layer), int(head)) for layer, head in fields["alignment_heads"])
+        return cls(int(fields["encoder_cache_windows"]), heads)
 
 
 def vocabulary_config(vocabulary: Vocabulary) -> dict[str, Any]:

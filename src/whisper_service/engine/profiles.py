@@ -5,10 +5,11 @@ Why each value is what it is stands beside it. `WHISPER_ENGINE_ARGS` overrides a
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
+
+from whisper_service.engine.devices import QUIET, Device
 
 ENCODER_TOKENS = 1_500  # positions that the encoder gives for one window: 50 a second
 POSITIONS = 448  # of the decoder
@@ -18,8 +19,6 @@ _HOPPER = (9, 0)
 # in 1. vLLM's default of 128 is read at half the speed.
 _CPU_BLOCK = 512
 _OMP_THREADS = "VLLM_CPU_OMP_THREADS_BIND"  # processors of an engine; `|` parts those of several
-# One of them is there where CUDA can work: NVIDIA's driver, Windows' Linux, Jetson.
-_GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/nvhost-gpu", "/dev/nvgpu")
 
 Name = Literal["gpu", "cpu"]
 
@@ -29,27 +28,12 @@ class UnsuitableDeviceError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Device:
-    """What the choice depends on.
-
-    capability: of the GPU, such as (8, 9); None where there is none.
-    gpus: how many of them there are.
-    cpus: the processors that this process may use.
-    """
-
-    capability: tuple[int, int] | None
-    cpus: tuple[int, ...] = (0,)
-    avx512: bool = False
-    bfloat16: bool = False  # AVX512-BF16 or AMX
-    gpus: int = 1
-
-
-@dataclass(frozen=True)
 class Profile:
     name: Name
     default_model: str
     engine_args: Mapping[str, Any]
     environment: Mapping[str, str]  # set before vLLM is imported, unless the operator set them
+    model_runner: Literal["v1", "v2"] = "v2"  # vLLM's default on the device
 
     @property
     def max_windows(self) -> int:
@@ -65,20 +49,9 @@ _COMMON: dict[str, Any] = {
     "enable_prefix_caching": False,  # encoder-decoder models have none
     "generation_config": "vllm",  # the checkpoint's sampling defaults are not for timestamps
     "logprobs_mode": "processed_logprobs",  # what engine.decoding_rules relies on
-    "mm_processor_cache_gb": 0.25,  # about 260 windows of features: a retry finds its own again
+    "mm_processor_cache_gb": 0.25,  # about 280 windows of 30 s: a retry sends no samples again
     "use_tqdm_on_load": False,
     "disable_log_stats": False,  # vLLM's own series on /metrics
-}
-
-_QUIET = {
-    "VLLM_NO_USAGE_STATS": "1",  # no call home
-    "DO_NOT_TRACK": "1",
-    "VLLM_LOGGING_LEVEL": "ERROR",
-    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # this process has threads by the time of the fork
-    "TORCH_CPP_LOG_LEVEL": "ERROR",
-    "TORCH_LOGS": "-torch._library.triton",  # which says that there is no Triton
-    "PYTHONWARNINGS": "ignore",  # of vLLM's processes: nothing there is for the operator
-    "TOKENIZERS_PARALLELISM": "false",
 }
 
 
@@ -114,13 +87,15 @@ def gpu_profile(device: Device) -> Profile:
         "max_num_batched_tokens": 16 * ENCODER_TOKENS,  # also the encoder's budget: 16 windows
         "gpu_memory_utilization": 0.9,
         "enforce_eager": False,
+        # Near 20, bfloat16 steps are 0.125, so the top tokens often tie.
+        "hf_overrides": {"head_dtype": "float32"},
         # The whole decoder is one compiled graph; encoder-decoder models capture decode steps only.
         "compilation_config": {"mode": 3, "cudagraph_mode": "FULL_DECODE_ONLY"},
     }
     if device.capability < _HOPPER:
         # FlashAttention takes an fp8 KV cache from Hopper on; Ada needs Triton's kernels.
         arguments["attention_backend"] = "TRITON_ATTN"
-    return Profile("gpu", "openai/whisper-large-v3", arguments, _QUIET)
+    return Profile("gpu", "openai/whisper-large-v3", arguments, QUIET)
 
 
 def cpu_profile(device: Device) -> Profile:
@@ -137,11 +112,11 @@ def cpu_profile(device: Device) -> Profile:
         "enforce_eager": True,
     }
     environment = {
-        **_QUIET,
+        **QUIET,
         # The default keeps a core back for the API, which needs a fraction of one.
         _OMP_THREADS: ",".join(map(str, device.cpus)),
     }
-    return Profile("cpu", "embedded", arguments, environment)
+    return Profile("cpu", "embedded", arguments, environment, model_runner="v1")
 
 
 def with_engines(profile: Profile, device: Device, engines: int) -> Profile:
@@ -197,39 +172,3 @@ def with_kv_cache(
     least = -(-int(wanted["max_num_batched_tokens"]) // block) + text
     room = max(windows * (audio + text), least + 2) * block * kv_values * size
     return replace(profile, engine_args={**profile.engine_args, "kv_cache_memory_bytes": room})
-
-
-def detect_device() -> Device:
-    """What this machine has. Imports torch where there may be a GPU, which takes seconds."""
-    # torch and vLLM read these when they are imported, which may happen here first.
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
-    gpus, capability = _visible_gpus() if any(map(os.path.exists, _GPU_FILES)) else (0, None)
-    flags = _cpu_flags()
-    return Device(
-        capability=capability,
-        gpus=gpus,
-        cpus=tuple(sorted(os.sched_getaffinity(0))),
-        avx512="avx512f" in flags,
-        bfloat16=bool(flags & {"avx512_bf16", "amx_bf16"}),
-    )
-
-
-def _visible_gpus() -> tuple[int, tuple[int, int] | None]:
-    """How many there are, and the compute capability of the first."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return 0, None
-    return torch.cuda.device_count(), torch.cuda.get_device_capability()
-
-
-def _cpu_flags() -> frozenset[str]:
-    try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:  # noqa: PTH123
-            for line in file:
-                if line.startswith("flags"):
-                    return frozenset(line.partition(":")[2].split())
-    except OSError:
-        pass
-    return frozenset()

@@ -11,7 +11,8 @@ from typing import BinaryIO
 
 from whisper_service.domain import ModelCard, Transcript, TranscriptionOptions
 from whisper_service.engine.decoding_rules import NO_TOKEN
-from whisper_service.engine.engine import EngineFacts, WhisperEngine
+from whisper_service.engine.engine import WhisperEngine
+from whisper_service.engine.requests import EngineFacts
 from whisper_service.errors import ENGINE_DIED, Fault, ServiceError
 from whisper_service.metrics import (
     AUDIO_RECEIVED_SECONDS,

@@ -11,13 +11,9 @@ from dataclasses import dataclass, replace
 
 from whisper_service.domain import TranscriptionOptions, Window
 from whisper_service.engine.decoding_rules import NO_TOKEN
-from whisper_service.engine.engine import (
-    Decoding,
-    DecodingRequest,
-    LanguageEvidence,
-    WhisperEngine,
-)
+from whisper_service.engine.engine import WhisperEngine
 from whisper_service.engine.logprobs import FirstStep
+from whisper_service.engine.requests import Decoding, DecodingRequest, LanguageEvidence
 from whisper_service.service.window_record import WindowRecord
 from whisper_service.whisper.prompt import MAX_PREVIOUS_TOKENS
 from whisper_service.whisper.quality import (

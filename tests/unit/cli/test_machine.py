@@ -12,8 +12,8 @@ from tests.unit.checkpoints import tiny_whisper
 from tests.unit.cli.conftest import Command, Running
 from whisper_service.checkpoints.convert import convert
 from whisper_service.cli import doctor as examining
-from whisper_service.engine import profiles
-from whisper_service.engine.profiles import Device
+from whisper_service.engine import devices
+from whisper_service.engine.devices import Device
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("WHISPER_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("WHISPER_PORT", "0")
     monkeypatch.setattr(
-        profiles, "detect_device", lambda: Device(None, (0, 1), avx512=True, bfloat16=True)
+        devices, "detect_device", lambda: Device(None, (0, 1), avx512=True, bfloat16=True)
     )
     return tmp_path
 

@@ -13,8 +13,9 @@ from whisper_service.domain import Task
 from whisper_service.engine import engine as engine_module
 from whisper_service.engine.aligner import AlignmentError, AlignmentRequest
 from whisper_service.engine.decoding_rules import NO_TOKEN
+from whisper_service.engine.devices import Device
 from whisper_service.engine.engine import WhisperEngine
-from whisper_service.engine.profiles import Device, choose
+from whisper_service.engine.profiles import choose
 from whisper_service.errors import Fault, ServiceError
 from whisper_service.whisper.vocabulary import Vocabulary
 

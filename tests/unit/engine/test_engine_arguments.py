@@ -5,9 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from whisper_service.engine.engine import Decoding, DecodingRequest, WhisperEngine
-from whisper_service.engine.parameters import vocabulary_of
-from whisper_service.engine.profiles import Device, choose
+from whisper_service.engine.devices import Device
+from whisper_service.engine.engine import WhisperEngine
+from whisper_service.engine.parameters import ModelOptions, vocabulary_of
+from whisper_service.engine.profiles import choose
+from whisper_service.engine.requests import Decoding, DecodingRequest
+from whisper_service.engine.worker.plugin import ARCHITECTURE
 
 from .whispers_rules import multilingual
 
@@ -53,6 +56,29 @@ def test_an_experts_arguments_win() -> None:
     arguments = WhisperEngine("m", multilingual(), GPU, overrides=overrides).engine_arguments()
     assert arguments.items() >= overrides.items()
     assert arguments["kv_cache_dtype"] == "fp8_e4m3"
+
+
+def test_the_engine_runs_the_services_own_model_class() -> None:
+    arguments = WhisperEngine("m", multilingual(), CPU).engine_arguments()
+    assert arguments["hf_overrides"] == {"architectures": [ARCHITECTURE]}
+
+
+def test_an_operators_changes_to_the_models_configuration_are_added() -> None:
+    overrides = {"hf_overrides": {"max_source_positions": 750}}
+    arguments = WhisperEngine("m", multilingual(), GPU, overrides=overrides).engine_arguments()
+    assert arguments["hf_overrides"] == {
+        "architectures": [ARCHITECTURE],
+        "head_dtype": "float32",
+        "max_source_positions": 750,
+    }
+
+
+def test_the_model_is_told_its_alignment_heads_and_what_to_keep() -> None:
+    engine = WhisperEngine(
+        "m", multilingual(), CPU, encoder_cache_windows=3, alignment_heads=[(1, 2)]
+    )
+    config = engine.engine_arguments()["additional_config"]
+    assert ModelOptions.from_config(config) == ModelOptions(3, ((1, 2),))
 
 
 def test_an_engine_that_has_not_started_is_not_dead() -> None:

@@ -5,7 +5,13 @@ import json
 import pytest
 
 from whisper_service.engine.decoding_rules import NO_TOKEN
-from whisper_service.engine.parameters import RuleParameters, vocabulary_config, vocabulary_of
+from whisper_service.engine.parameters import (
+    ModelOptions,
+    RuleParameters,
+    WindowName,
+    vocabulary_config,
+    vocabulary_of,
+)
 
 from .whispers_rules import english_only, multilingual
 
@@ -35,3 +41,24 @@ def test_the_vocabulary_comes_through_json_unchanged(vocabulary: object) -> None
 def test_a_configuration_without_the_vocabulary_is_refused(config: object) -> None:
     with pytest.raises(ValueError, match="Whisper vocabulary"):
         vocabulary_of(config)
+
+
+@pytest.mark.parametrize("is_aligned_later", [True, False])
+def test_a_windows_name_comes_back_from_its_uuid(is_aligned_later: bool) -> None:
+    name = WindowName("4f2a", is_aligned_later)
+    assert WindowName.from_uuid(name.as_uuid()) == name
+
+
+def test_a_window_that_is_aligned_later_is_sent_again_where_vllm_has_it_otherwise() -> None:
+    assert WindowName("4f2a").as_uuid() != WindowName("4f2a", is_aligned_later=True).as_uuid()
+
+
+@pytest.mark.parametrize("options", [ModelOptions(), ModelOptions(16, ((3, 1), (5, 7)))])
+def test_what_the_model_is_told_comes_through_json_unchanged(options: ModelOptions) -> None:
+    sent = json.loads(json.dumps(options.as_config()))
+    assert ModelOptions.from_config(sent) == options
+
+
+@pytest.mark.parametrize("config", [None, {}, {"other": 1}, "whisper"])
+def test_a_model_that_is_told_nothing_keeps_nothing_for_a_retry(config: object) -> None:
+    assert ModelOptions.from_config(config) == ModelOptions()

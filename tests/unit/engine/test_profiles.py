@@ -5,13 +5,12 @@ from typing import Any
 
 import pytest
 
-from whisper_service.engine import profiles
+from whisper_service.engine import devices
+from whisper_service.engine.devices import Device, detect_device
 from whisper_service.engine.profiles import (
-    Device,
     UnsuitableDeviceError,
     choose,
     cpu_profile,
-    detect_device,
     gpu_profile,
     with_engines,
     with_kv_cache,
@@ -35,6 +34,7 @@ GPU = COMMON | {
     "max_num_batched_tokens": 24_000,
     "gpu_memory_utilization": 0.9,
     "enforce_eager": False,
+    "hf_overrides": {"head_dtype": "float32"},
     "compilation_config": {"mode": 3, "cudagraph_mode": "FULL_DECODE_ONLY"},
 }
 
@@ -147,7 +147,7 @@ def test_the_processor_is_known_by_its_flags(
     file = tmp_path / "cpuinfo"
     if flags is not None:
         file.write_text(f"model name\t: Some CPU\nflags\t\t: {flags}\n")
-    monkeypatch.setattr(profiles, "open", lambda *_, **how: file.open(**how), raising=False)
+    monkeypatch.setattr(devices, "open", lambda *_, **how: file.open(**how), raising=False)
     device = detect_device()
     assert (device.avx512, device.bfloat16) == (avx512, bfloat16)
     assert device.cpus

@@ -12,8 +12,8 @@ from tests.unit.whisper.byte_level import small_model
 from whisper_service.domain import SAMPLE_RATE, Span, TranscriptionOptions, Window
 from whisper_service.engine.aligner import AlignmentRequest
 from whisper_service.engine.decoding_rules import NO_TOKEN
-from whisper_service.engine.engine import Decoding, DecodingRequest, LanguageEvidence
 from whisper_service.engine.logprobs import FirstStep
+from whisper_service.engine.requests import Decoding, DecodingRequest, LanguageEvidence
 from whisper_service.service.window_decoder import WindowDecoder
 from whisper_service.whisper.tokenizer import TextTokenizer
 from whisper_service.whisper.vocabulary import Vocabulary

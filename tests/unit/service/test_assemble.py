@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from whisper_service.domain import SAMPLE_RATE, Segment, Span, Task, Transcript, Window
-from whisper_service.engine.engine import Decoding
+from whisper_service.engine.requests import Decoding
 from whisper_service.service.assemble import Assembler
 from whisper_service.service.parallel import Piece
 from whisper_service.service.window_decoder import DecodedWindow

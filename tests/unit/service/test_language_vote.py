@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from whisper_service.engine.engine import DecodingRequest, LanguageEvidence
+from whisper_service.engine.requests import DecodingRequest, LanguageEvidence
 from whisper_service.service.language_vote import vote
 
 from .scripted_engine import (

@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 
 from tests.collector import attributes, running_collector
 from whisper_service.domain import TranscriptionOptions
-from whisper_service.engine.engine import Decoding, DecodingRequest
+from whisper_service.engine.requests import Decoding, DecodingRequest
 from whisper_service.service.fair_slots import FairSlots
 from whisper_service.service.timed_slots import TimedSlots
 from whisper_service.telemetry.record import RequestRecord, Stage, recording

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.whisper.byte_level import small_english_model
 from whisper_service.domain import SAMPLE_RATE, TranscriptionOptions, Window
 from whisper_service.engine.decoding_rules import NO_TOKEN
-from whisper_service.engine.engine import Decoding, DecodingRequest
+from whisper_service.engine.requests import Decoding, DecodingRequest
 from whisper_service.service.fair_slots import FairSlots
 from whisper_service.service.parallel import Piece
 from whisper_service.service.sequential import SequentialTranscription

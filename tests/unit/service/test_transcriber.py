@@ -15,7 +15,7 @@ from whisper_service.domain import (
     Transcript,
     TranscriptionOptions,
 )
-from whisper_service.engine.engine import Decoding, DecodingRequest, EngineFacts
+from whisper_service.engine.requests import Decoding, DecodingRequest, EngineFacts
 from whisper_service.errors import Fault, ServiceError
 from whisper_service.service.admission import Admission
 from whisper_service.service.contract import State

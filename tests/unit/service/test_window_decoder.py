@@ -4,8 +4,8 @@ import pytest
 
 from whisper_service.domain import QualityOptions, Task, TranscriptionOptions, Window
 from whisper_service.engine.decoding_rules import NO_TOKEN
-from whisper_service.engine.engine import Decoding, DecodingRequest, LanguageEvidence
 from whisper_service.engine.logprobs import FirstStep
+from whisper_service.engine.requests import Decoding, DecodingRequest, LanguageEvidence
 
 from .scripted_engine import (
     DE,

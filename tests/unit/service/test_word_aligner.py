@@ -21,7 +21,7 @@ from whisper_service.domain import (
     Word,
 )
 from whisper_service.engine.aligner import AlignmentError, AlignmentRequest
-from whisper_service.engine.engine import Decoding, DecodingRequest
+from whisper_service.engine.requests import Decoding, DecodingRequest
 from whisper_service.errors import Fault, ServiceError
 from whisper_service.metrics import ALIGNMENTS
 from whisper_service.service.assemble import Assembler

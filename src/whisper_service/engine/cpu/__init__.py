@@ -1,0 +1,1 @@
+"""What only a CPU needs. Reached through `cpu.launcher` alone, and only where a CPU is used."""

@@ -1,0 +1,1 @@
+"""What runs inside vLLM's processes, beside the loaded model, on any device."""
