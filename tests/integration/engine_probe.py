@@ -14,5 +14,4 @@ class EngineProbe(WhisperWorkerExtension):
 
     def probe_cpu_modules(self) -> list[str]:
         """Modules of this process that only a CPU needs."""
-        names = ("whisper_service.engine.cpu", "numba")
-        return sorted(name for name in sys.modules if name.startswith(names))
+        return sorted(name for name in sys.modules if name.startswith("whisper_service.engine.cpu"))

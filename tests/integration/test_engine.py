@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice, product
+from typing import Any
 
 import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
+from tests.conftest import Clip
+from whisper_service.audio.decode import DecodeLimits, decode
 from whisper_service.domain import SAMPLE_RATE, Samples
 from whisper_service.engine.aligner import AlignmentRequest
 from whisper_service.engine.engine import WhisperEngine
@@ -20,7 +25,6 @@ from whisper_service.resolve import ResolvedEngine, resolve_engine
 from whisper_service.settings import Settings
 
 CLIPS = 64
-SECONDS = 0.6
 PROBE = "tests.integration.engine_probe.EngineProbe"
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what vLLM imports
@@ -37,50 +41,63 @@ def resolved(*, forked: bool) -> ResolvedEngine:
 
 @dataclass(frozen=True)
 class Running:
+    """An engine that its launcher has started, and the loop that it lives in."""
+
     engine: WhisperEngine
     facts: EngineFacts
-    forked: bool
+    runner: asyncio.Runner
+
+    def ask(self, method: str) -> Any:
+        (answer,) = self.runner.run(self.engine._call(method))
+        return answer
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["fork server", "spawn"])
-def loop_and_engine(request: pytest.FixtureRequest) -> Iterator[tuple[asyncio.Runner, Running]]:
-    """One engine for the module's tests, in a loop of its own."""
+@contextmanager
+def running(*, forked: bool) -> Iterator[Running]:
     with asyncio.Runner() as runner:
-        engine = resolved(forked=request.param).engine()
+        engine = resolved(forked=forked).engine()
         facts = runner.run(engine.start())
-        yield runner, Running(engine, facts, request.param)
-        runner.run(engine.stop())
+        try:
+            yield Running(engine, facts, runner)
+        finally:
+            runner.run(engine.stop())
 
 
-def windows() -> list[Samples]:
-    """Short clips of a sweep and noise, each another one."""
-    time = np.arange(int(SECONDS * SAMPLE_RATE)) / SAMPLE_RATE
-    chance = np.random.default_rng(0)
-    return [
-        (np.sin(time * (200 + 40 * number)) / 4 + chance.normal(0, 0.02, len(time))).astype(
-            np.float32
-        )
-        for number in range(CLIPS)
-    ]
+@pytest.fixture(scope="module")
+def forked() -> Iterator[Running]:
+    with running(forked=True) as engine:
+        yield engine
 
 
-async def decode_and_align(engine: WhisperEngine, max_windows: int) -> None:
+def windows(clips: dict[str, Clip]) -> list[Samples]:
+    """64 windows of real speech, each of two clips: about 5 s."""
+    limits = DecodeLimits(max_seconds=30, timeout_seconds=30)
+    spoken = []
+    for clip in clips.values():
+        with clip.path.open("rb") as file:
+            spoken.append(decode(file, limits))
+    pairs = product(spoken, spoken)
+    return [np.concatenate(pair) for pair in islice(pairs, CLIPS)]
+
+
+async def decode_and_align(running: Running, samples: Sequence[Samples]) -> None:
     """Two tries of each window, then its words' times, as a doubted text with words has it.
 
     As many windows at once as the service has places for.
     """
-    places = asyncio.Semaphore(max_windows)
+    places, engine = asyncio.Semaphore(running.facts.max_windows), running.engine
 
-    async def one(samples: Samples) -> None:
-        first = DecodingRequest(samples, keep=True)
-        again = DecodingRequest(samples, keep=True, key=first.key, temperature=0.4)
+    async def one(window: Samples) -> None:
+        first = DecodingRequest(window, keep=True)
+        again = DecodingRequest(window, keep=True, key=first.key, temperature=0.4)
         async with places:
-            language = (await engine._decode(first, max_tokens=4)).language
-            await engine._decode(again, max_tokens=4)
+            language = (await engine.decode(first)).language
+            await engine.decode(again)
         text = (1_000, 2_000)
-        await engine.align(AlignmentRequest(first.key, samples, language, first.task, text))
+        times = await engine.align(AlignmentRequest(first.key, window, language, first.task, text))
+        assert len(times) == len(text) + 1
 
-    await asyncio.gather(*(one(samples) for samples in windows()))
+    await asyncio.gather(*(one(window) for window in samples))
 
 
 def alignments(outcome: str) -> float:
@@ -88,35 +105,31 @@ def alignments(outcome: str) -> float:
     return found or 0.0
 
 
-def test_the_worker_runs_the_services_own_model_class(
-    loop_and_engine: tuple[asyncio.Runner, Running],
+def test_from_the_fork_server_the_worker_runs_the_services_own_model_class(
+    forked: Running,
 ) -> None:
-    _, running = loop_and_engine
-    assert running.facts.model_class == ARCHITECTURE
-    assert running.facts.attention_backend == "CPU_ATTN"
+    assert forked.facts.model_class == ARCHITECTURE
+    assert forked.facts.own_kernels != "none"
+    assert forked.ask("probe_cpu_modules")
 
 
-def test_an_engine_that_was_launched_the_gpus_way_has_nothing_of_the_cpus(
-    loop_and_engine: tuple[asyncio.Runner, Running],
-) -> None:
-    runner, running = loop_and_engine
-    (modules,) = runner.run(running.engine._call("probe_cpu_modules"))
-    assert bool(modules) is running.forked
-    assert (running.facts.own_kernels != "none") is running.forked
-
-
-def test_retries_and_alignment_skip_the_encoder(
-    loop_and_engine: tuple[asyncio.Runner, Running],
-) -> None:
-    runner, running = loop_and_engine
-    (before,) = runner.run(running.engine._call("probe_encoded_windows"))
+def test_retries_and_alignment_skip_the_encoder(forked: Running, clips: dict[str, Clip]) -> None:
+    before = forked.ask("probe_encoded_windows")
     aligned, again = alignments("aligned"), alignments("encoded_again")
-    runner.run(decode_and_align(running.engine, running.facts.max_windows))
-    (after,) = runner.run(running.engine._call("probe_encoded_windows"))
-    assert CLIPS <= after - before <= CLIPS + 2
-    assert alignments("aligned") - aligned + alignments("encoded_again") - again == CLIPS
-    assert alignments("encoded_again") - again <= 2
-    assert alignments("estimated") == 0
+    forked.runner.run(decode_and_align(forked, windows(clips)))
+    assert CLIPS <= forked.ask("probe_encoded_windows") - before <= CLIPS + 2
+    again = alignments("encoded_again") - again
+    assert alignments("aligned") - aligned + again == CLIPS
+    assert again <= 2
+
+
+def test_launched_the_gpus_way_the_engine_has_nothing_of_the_cpus() -> None:
+    with running(forked=False) as spawned:
+        assert spawned.facts.model_class == ARCHITECTURE
+        assert spawned.facts.own_kernels == "none"
+        assert spawned.ask("probe_cpu_modules") == []
+        noise = np.random.default_rng(0).normal(0, 0.01, SAMPLE_RATE).astype(np.float32)
+        spawned.runner.run(decode_and_align(spawned, [noise]))
 
 
 @pytest.fixture

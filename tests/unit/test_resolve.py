@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tests.unit.engine.whispers_rules import multilingual
 from whisper_service import resolve
+from whisper_service.checkpoints import checkpoint
+from whisper_service.checkpoints import resolve as models
 from whisper_service.engine.cpu.launcher import ForkedLauncher
 from whisper_service.engine.devices import Device
 from whisper_service.engine.launcher import Launcher
@@ -52,7 +56,11 @@ def test_a_cpus_engine_is_forked_and_its_kernels_can_be_turned_off(kernels: bool
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU, and a checkpoint that needs no file."""
+    known = SimpleNamespace(kv_values=12_288, vocabulary=multilingual(), alignment_heads=((1, 2),))
     monkeypatch.setattr(resolve, "detect_device", lambda: CPU)
+    monkeypatch.setattr(models, "resolve_model", lambda *_: "some/folder")
+    monkeypatch.setattr(checkpoint, "read_checkpoint", lambda _: known)
 
 
 @pytest.mark.usefixtures("machine")

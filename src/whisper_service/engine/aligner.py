@@ -109,8 +109,11 @@ class Aligner:
         for answer in [*self._answers]:
             answer.cancel()
 
-    def _add(self, each: _Waiting) -> None:
-        self._waiting.append(each)
+    def _add(self, each: _Waiting, *, first: bool = False) -> None:
+        if first:
+            self._waiting.appendleft(each)
+        else:
+            self._waiting.append(each)
         if self._working is None or self._working.done():
             self._working = asyncio.create_task(self._work())
 
@@ -180,7 +183,8 @@ class Aligner:
         except Exception as error:  # noqa: BLE001 -- whatever it is, the one who waits has to know
             _fail(each, error)
         else:
-            self._add(_Waiting(replace(each.request, encoded_again=True), each.answer))
+            # Next, before others that are encoded meanwhile have taken the place of its output.
+            self._add(_Waiting(replace(each.request, encoded_again=True), each.answer), first=True)
 
 
 def _fail(each: _Waiting, error: Exception) -> None:

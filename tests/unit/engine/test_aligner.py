@@ -133,6 +133,26 @@ async def test_a_window_that_is_not_kept_is_encoded_again_and_nobody_waits_for_i
     assert workers.encoded == ["a"]
 
 
+class Busy(Workers):
+    """Encodes again what was gone once others have begun to be aligned."""
+
+    def whisper_begin_alignment(self, windows: list[list[Any]]) -> list[Any]:
+        if len(self.batches) == 1 and self.gate is not None:
+            self.gate.set()
+        return super().whisper_begin_alignment(windows)
+
+
+async def test_a_window_that_was_encoded_again_is_aligned_next() -> None:
+    """Others that are encoded meanwhile would take the place of its output."""
+    workers = Busy(known=[set("bcdefghijklmnopqrstuvwxyz")], gate=asyncio.Event())
+    aligner = workers.aligner()
+    others = "bcdefghijklmnopqrstuvwxyz"
+    await asyncio.gather(*(aligner.align(request(key)) for key in f"a{others}"))
+    again = [place for place, keys in enumerate(workers.batches) if "a" in keys]
+    assert again == [0, 2]
+    assert workers.batches[2][0] == "a"
+
+
 async def test_a_window_that_is_gone_at_once_again_is_given_up() -> None:
     workers = Workers(known=[set()])
 

@@ -18,6 +18,7 @@ def test_the_package_names_the_plugin_to_vllm() -> None:
     assert found.load() is plugin.register
 
 
+@pytest.mark.slow
 def test_loading_it_changes_no_model_that_vllm_knows_and_imports_none() -> None:
     """In a process of its own, as the benchmark's `vllm serve` is."""
     code = f"""
