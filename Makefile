@@ -1,11 +1,11 @@
-# The whole vocabulary: install, demo, serve, test, check, bench, docs; and image-test, cluster-test,
-# which need what a bare machine has not.
+# The whole vocabulary: install, demo, serve, test, check, bench, reference-test, docs; and image-test,
+# cluster-test, which need what a bare machine has not.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo serve test check bench docs image-test cluster-test
+.PHONY: install demo serve test check bench reference-test docs image-test cluster-test
 
 install: $(INSTALLED) ## Everything into .venv; does nothing when it is up to date.
 
@@ -34,6 +34,10 @@ check: install ## Lint, types, unit tests: under a minute.
 BENCH ?=
 bench: install ## Speed beside every alternative, in one run; BENCH=--quick for the goals alone.
 	@$(BIN)/python scripts/bench.py $(BENCH)
+
+REFERENCE ?=
+reference-test: install ## Compares with openai/whisper, for minutes; REFERENCE=--sample for one.
+	@$(BIN)/python scripts/reference_test.py $(REFERENCE)
 
 docs: install ## The documentation site, into build/docs; warnings are errors.
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes requirements/*.txt anew from pyproject.toml: every package that is installed, with its hashes.
+# Writes requirements/dev.txt and cpu.txt anew from pyproject.toml: every package that is installed, with its hashes.
 # Needs uv, and a place that offers torch's CPU build: FIND_LINKS=folder, or PyTorch's CPU wheel index.
 set -euo pipefail
 cd "$(dirname "$0")/.."

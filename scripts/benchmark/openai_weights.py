@@ -62,4 +62,16 @@ def load_openai_model(folder: Path) -> Any:
     tensors = load_file(folder / "model.safetensors")
     tensors.pop("proj_out.weight", None)  # tied to the embedding
     model.load_state_dict({openai_name(name): each.float() for name, each in tensors.items()})
+    _set_alignment_heads(model, folder)
     return model.eval()
+
+
+def _set_alignment_heads(model: Any, folder: Path) -> None:
+    """Those of the checkpoint; openai/whisper would take all heads of the upper half."""
+    import torch
+
+    generation = json.loads((folder / "generation_config.json").read_text())
+    heads = torch.zeros(model.dims.n_text_layer, model.dims.n_text_head, dtype=torch.bool)
+    for layer, head in generation["alignment_heads"]:
+        heads[layer, head] = True
+    model.register_buffer("alignment_heads", heads.to_sparse(), persistent=False)

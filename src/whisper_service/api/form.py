@@ -80,7 +80,7 @@ class SpeechForm(BaseModel):
         default="",
         description=(
             "Text that the audio is taken to follow: names, spellings, style. Whisper reads the "
-            "last 223 tokens of it."
+            "last 223 tokens of it. It does not say which language is spoken."
         ),
     )
     response_format: ResponseFormat = Field(

@@ -10,6 +10,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from whisper_service.checkpoints.merges import with_missing_merges
 from whisper_service.whisper.tokenizer import TextTokenizer
 from whisper_service.whisper.vocabulary import (
     UnsuitableCheckpointError,
@@ -99,8 +100,13 @@ def _read(path: Path) -> dict[str, Any]:
 def _tokenizer(folder: Path) -> Tokenizer:
     file = folder / "tokenizer.json"
     if file.is_file():
-        return Tokenizer.from_file(str(file))
-    # Older fine-tunes carry vocab.json and merges.txt only; Transformers builds the rest.
-    from transformers import AutoTokenizer
+        written = file.read_text(encoding="utf-8")
+    else:
+        # Older fine-tunes carry vocab.json and merges.txt only; Transformers builds the rest.
+        from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder).backend_tokenizer
+        written = AutoTokenizer.from_pretrained(folder).backend_tokenizer.to_str()
+    try:
+        return Tokenizer.from_str(with_missing_merges(written))
+    except ValueError as error:
+        raise UnsuitableCheckpointError(f"{file} cannot be read as JSON: {error}") from error

@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 from tokenizers import AddedToken, Tokenizer
 
 from whisper_service.checkpoints.ctranslate2 import Tensor, read_model, to_transformers
+from whisper_service.checkpoints.merges import with_missing_merges
 from whisper_service.domain import TIME_PRECISION, WINDOW_SECONDS
 from whisper_service.whisper.vocabulary import (
     MAX_INITIAL_TIMESTAMP,
@@ -33,7 +34,8 @@ def convert(source: Path, target: Path) -> None:
     """
     tensors = read_model(source / "model.bin")
     hints = json.loads((source / "config.json").read_text())
-    tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
+    packaged = (source / "tokenizer.json").read_text(encoding="utf-8")
+    tokenizer = Tokenizer.from_str(with_missing_merges(packaged))
     vocabulary = tensors["decoder/embeddings/weight"].shape[0]
     _add_timestamps(tokenizer, vocabulary)
     tokenizer.save(str(target / "tokenizer.json"))

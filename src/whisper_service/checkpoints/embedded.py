@@ -23,7 +23,7 @@ from whisper_service.checkpoints.convert import convert
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1  # raised when the converted files change, so that old caches are left behind
+_FORMAT = 2  # raised when the converted files change, so that old caches are left behind
 _MANIFEST = "manifest.json"
 
 

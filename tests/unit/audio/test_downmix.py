@@ -39,8 +39,11 @@ def level(samples: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
 
 
-@pytest.mark.parametrize("codec", ["pcm_s16le", "flac", "aac", "libopus"])
-@pytest.mark.parametrize("ratio", [1.0, 0.9, 0.7])
+@pytest.mark.parametrize(
+    "codec",
+    ["pcm_s16le", "aac", *(pytest.param(c, marks=pytest.mark.slow) for c in ("flac", "libopus"))],
+)
+@pytest.mark.parametrize("ratio", [1.0, pytest.param(0.9, marks=pytest.mark.slow), 0.7])
 def test_a_channel_that_is_the_others_inverse_silences_nobody(codec, ratio):
     samples = heard(voice(), -ratio * voice(), codec=codec)
     alone = heard(voice(), voice())

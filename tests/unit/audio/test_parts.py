@@ -207,6 +207,7 @@ def test_a_decoder_that_gives_up_after_good_audio_leaves_what_it_decoded(share):
     [("mp3", "libmp3lame"), ("flac", "flac"), ("wav", "pcm_s16le"), ("ogg", "libopus"),
      ("mp4", "aac"), ("webm", "libopus"), ("adts", "aac"), ("mpeg", "mp2")],
 )  # fmt: skip
+@pytest.mark.slow
 @pytest.mark.parametrize("tail", [b"", b"TAG" + bytes(125), bytes(5000), NOISE[:700]])
 def test_a_sound_file_is_not_called_broken_whatever_is_appended(container, codec, tail):
     assert read(file(container, codec, 48_000, 400) + tail)[1] is None
@@ -245,7 +246,7 @@ JUNK = {
 
 
 @pytest.mark.parametrize("junk", JUNK)
-@pytest.mark.parametrize("tagged", [False, True])
+@pytest.mark.parametrize("tagged", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_an_mp3_behind_a_megabyte_of_anything_is_found(junk, tagged):
     data = file("mp3", "libmp3lame", 44_100, 400)
     picture = b"ID3\x03\x00\x00\x00\x10\x00\x00" + bytes(16 << 14)

@@ -26,17 +26,23 @@ RATE = 48_000
 SECONDS = 6.0
 PIPS = tuple(np.arange(0.25, SECONDS, 0.5))  # seconds at which one begins
 
+# One of each demuxer at every check, its codecs and its kin in the gate.
 CLOCKED = [
     ("mp4", "aac"),
-    ("mp4", "libopus"),
-    ("mov", "aac"),
     ("matroska", "libopus"),
-    ("matroska", "aac"),
-    ("matroska", "pcm_s16le"),
-    ("webm", "libopus"),
     ("mpeg", "mp2"),
+    *(
+        pytest.param(container, codec, marks=pytest.mark.slow)
+        for container, codec in (
+            ("mp4", "libopus"),
+            ("mov", "aac"),
+            ("matroska", "aac"),
+            ("matroska", "pcm_s16le"),
+            ("webm", "libopus"),
+        )
+    ),
 ]
-WITH_GAPS = [*CLOCKED, ("ogg", "libopus"), ("ogg", "flac")]
+WITH_GAPS = [*CLOCKED, ("ogg", "libopus"), pytest.param("ogg", "flac", marks=pytest.mark.slow)]
 
 
 def pips() -> np.ndarray:

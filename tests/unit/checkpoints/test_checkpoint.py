@@ -70,6 +70,22 @@ def test_a_broken_configuration_is_refused_by_its_path(tmp_path: Path, written: 
         read_checkpoint(str(tmp_path))
 
 
+def test_a_broken_tokenizer_is_refused_by_its_path(tmp_path: Path) -> None:
+    folder = write(tmp_path, {"model_type": "whisper", "vocab_size": 1774})
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(UnsuitableCheckpointError, match=r"tokenizer\.json cannot be read as JSON"):
+        read_checkpoint(folder)
+
+
+def test_a_tokenizer_that_lacks_merges_is_repaired(tmp_path: Path) -> None:
+    folder = write(tmp_path, {"model_type": "whisper", "vocab_size": 1774})
+    file = tmp_path / "tokenizer.json"
+    content = json.loads(file.read_text())
+    del content["model"]["merges"][0]
+    file.write_text(json.dumps(content))
+    assert len(read_checkpoint(folder).tokenizer.encode(" hello")) == 1
+
+
 def test_a_model_that_is_nowhere_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     def snapshot_download(*_: object, **__: object) -> str:
         raise OSError("no route to host")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,18 @@ def test_the_tokenizer_gets_its_timestamps(made: Path) -> None:
     assert tokenizer.token_to_id("<|12.34|>") == first + 617
     assert tokenizer.token_to_id("<|30.00|>") == first + 1500
     assert tokenizer.get_vocab_size() == first + 1501
+
+
+def test_merges_that_the_source_lacks_are_restored(source: Path, tmp_path: Path) -> None:
+    lacking, target = tmp_path / "source", tmp_path / "target"
+    shutil.copytree(source, lacking)
+    target.mkdir()
+    content = json.loads((source / "tokenizer.json").read_text())
+    del content["model"]["merges"][0]
+    (lacking / "tokenizer.json").write_text(json.dumps(content))
+    convert(lacking, target)
+    tokenizer = Tokenizer.from_file(str(target / "tokenizer.json"))
+    assert len(tokenizer.encode(" hello", add_special_tokens=False).ids) == 1
 
 
 def test_the_generation_config_says_what_the_source_hints_at(made: Path) -> None:

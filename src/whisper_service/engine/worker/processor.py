@@ -24,6 +24,7 @@ from whisper_service.engine.worker.log_mel import WINDOW_SAMPLES
 
 _UUID = "window_uuid"
 _LARGEST = 2**15 - 1
+_STEP = 2.0**-15  # of audio of 16 bits, where 1 is full scale
 _NO_NAME = ""
 
 
@@ -79,12 +80,17 @@ class WindowProcessor(WhisperMultiModalProcessor):  # type: ignore[misc]  # vLLM
 def pack(samples: Samples) -> tuple[Tensor, float]:
     """int16[n] and what they are multiplied by to be the samples again.
 
-    Half the bytes of float32. The scale is the window's own, so that what is rounded off lies 90 dB
-    below its loudest sample, where log-mel keeps 80 dB.
+    Half the bytes of float32. Audio of 16 bits at 16 kHz stays as it is. Else the scale is the
+    window's own, so that what is rounded off lies 90 dB below its loudest sample, where log-mel
+    keeps 80 dB.
     """
     samples = samples[:WINDOW_SAMPLES]
+    steps = samples * np.float32(1 / _STEP)
+    is_int16 = steps.min(initial=0) >= -_LARGEST - 1 and steps.max(initial=0) <= _LARGEST
+    if is_int16 and np.array_equal(steps, np.rint(steps)):
+        return torch.from_numpy(steps.astype(np.int16)), _STEP
     peak = float(np.abs(samples).max(initial=0.0))
-    scale = peak / _LARGEST or 1.0
+    scale = max(peak / _LARGEST, float(np.finfo(np.float32).tiny))
     return torch.from_numpy(np.rint(samples / np.float32(scale)).astype(np.int16)), scale
 
 

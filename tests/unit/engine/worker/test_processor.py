@@ -109,7 +109,24 @@ def test_silence_stays_silence() -> None:
     assert torch.equal(unpack(packed, torch.tensor(scale)), torch.zeros(100))
 
 
-def test_samples_of_sixteen_bits_at_full_scale_come_back_exactly() -> None:
+@pytest.mark.parametrize("part", [slice(None), slice(32_000, 33_000), slice(32_768, 32_770)])
+def test_audio_of_sixteen_bits_comes_back_exactly(part: slice) -> None:
+    from whisper_service.engine.worker.processor import pack, unpack
+
+    samples = (np.arange(-32_768, 32_768, dtype=np.float32) / 32_768)[part]
+    packed, scale = pack(samples)
+    assert torch.equal(unpack(packed, torch.tensor(scale)), torch.from_numpy(samples))
+
+
+@pytest.mark.parametrize("level", [1e-45, 1e-38, 1e-20])
+def test_what_is_nearly_nothing_is_nearly_nothing(level: float) -> None:
+    from whisper_service.engine.worker.processor import pack, unpack
+
+    packed, scale = pack(np.full(100, level, np.float32))
+    assert unpack(packed, torch.tensor(scale)).abs().max() <= 2 * level
+
+
+def test_samples_at_full_scale_come_back() -> None:
     from whisper_service.engine.worker.processor import pack, unpack
 
     samples = np.arange(-32_767, 32_768, dtype=np.float32) / 32_767

@@ -1,0 +1,1 @@
+"""openai/whisper and the service on the same weights and the same audio, compared."""
