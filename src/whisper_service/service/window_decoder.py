@@ -192,8 +192,10 @@ class WindowDecoder:
             window: to hear.
             key: that its tries will have, so that its encoder output serves them as well.
         """
+        # With `keep` as its tries have it, so that they need not send the samples again.
+        keep = key is not None and self._options.words
         return await self._engine.hear_language(
-            DecodingRequest(window.samples, key=key or uuid.uuid4().hex)
+            DecodingRequest(window.samples, key=key or uuid.uuid4().hex, keep=keep)
         )
 
     async def _detect_language(self, window: Window, key: str) -> tuple[int, FirstStep]:

@@ -166,13 +166,14 @@ async def test_silence_after_a_prompt_is_still_silence(speaks: bool, tries: int)
     assert temperatures(engine) == [0.0] * tries
 
 
-async def test_the_language_is_found_without_the_prompt() -> None:
+@pytest.mark.parametrize("words", [True, False])
+async def test_the_language_is_found_without_the_prompt(words: bool) -> None:
     engine = ScriptedEngine(
         lambda _: said(0, " hello", 2),
         lambda _: LanguageEvidence({EN: 0.2, DE: 0.1, FR: 0.7}, no_speech_prob=0.25),
     )
     told = []
-    decoder = decoder_for(engine, TranscriptionOptions(prompt="Ubiquity"))
+    decoder = decoder_for(engine, TranscriptionOptions(prompt="Ubiquity", words=words))
     decoded = await decoder.decode(
         WINDOW, NO_TOKEN, on_first=lambda token, step: told.append((token, step))
     )
@@ -180,6 +181,7 @@ async def test_the_language_is_found_without_the_prompt() -> None:
     (heard,), (asked,) = engine.heard, engine.asked
     assert (heard.previous, asked.language) == ((), FR)
     assert heard.key == asked.key, "so the window is encoded once"
+    assert heard.keep is asked.keep is words, "so its samples are sent once"
     assert told == [(FR, FirstStep(no_speech_prob=0.25, language_prob=0.7))]
 
 
