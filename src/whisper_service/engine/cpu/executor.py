@@ -1,7 +1,7 @@
 """The model in the engine's own process, where vLLM on a CPU would start one more for it.
 
 vLLM's reason is that a process's OpenMP threads cannot be placed once it runs: `cpu.launcher`
-places them before. What goes between the two, features and tokens of each step, then needs no copy.
+places them before. What goes between the two, samples and tokens of each step, then needs no copy.
 """
 
 from __future__ import annotations
