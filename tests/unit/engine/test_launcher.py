@@ -26,6 +26,7 @@ assert not loaded, loaded
 """
 
 
+@pytest.mark.slow
 def test_importing_the_engine_imports_nothing_of_the_cpus() -> None:
     subprocess.run([sys.executable, "-c", KNOWS_NO_CPU], check=True)
 

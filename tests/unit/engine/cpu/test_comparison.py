@@ -67,6 +67,7 @@ def exact(query: Tensor, key: Tensor, value: Tensor, *, causal: bool) -> Tensor:
     return scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=SCALE).transpose(0, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what vLLM imports
 @pytest.mark.parametrize(("queries", "positions", "causal"), [(3, 70, False), (4, 4, True)])
 def test_vllms_attention_can_be_called_for_one_request(
