@@ -62,8 +62,7 @@ class Running:
 
 @contextmanager
 def running(*, forked: bool) -> Iterator[Running]:
-    # The engine sets variables for its processes, which other tests' servers must not inherit.
-    with patch.dict(os.environ), asyncio.Runner() as runner:
+    with asyncio.Runner() as runner:
         engine = resolved(forked=forked).engine()
         facts = runner.run(engine.start())
         try:
@@ -74,8 +73,15 @@ def running(*, forked: bool) -> Iterator[Running]:
     gc.collect()  # what vLLM leaves to it warns now, and not in another test
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_environment() -> Iterator[None]:
+    """Engines set variables for their processes, which other tests' servers must not inherit."""
+    with patch.dict(os.environ):
+        yield
+
+
 @pytest.fixture(scope="module")
-def forked() -> Iterator[Running]:
+def forked(own_environment: None) -> Iterator[Running]:
     with running(forked=True) as engine:
         yield engine
 
