@@ -155,7 +155,7 @@ class ParallelTranscription:
         """The window, and what its text leaves uncovered, until nothing is."""
         while True:
             async with self._slots.slot(self._owner):
-                speaks = _overlap(window.spans, self._voiced) >= _LEAST_SPEECH * SAMPLE_RATE
+                speaks = overlap(window.spans, self._voiced) >= _LEAST_SPEECH * SAMPLE_RATE
                 decoded = await self._decoder.decode(
                     window,
                     language,
@@ -270,7 +270,7 @@ class ParallelTranscription:
         return said / seconds if seconds else math.inf
 
     def _voiced_seconds(self, window: Window, part: TimedTokens) -> float:
-        return _overlap(_heard(window, part).spans, self._voiced) / SAMPLE_RATE
+        return overlap(_heard(window, part).spans, self._voiced) / SAMPLE_RATE
 
     def _covered(self, decoded: DecodedWindow, segmented: SegmentedWindow) -> float:
         """Seconds of the window whose speech is in its text.
@@ -281,7 +281,7 @@ class ParallelTranscription:
         if not segmented.segments:
             return decoded.window.seconds
         last = segmented.segments[-1].end
-        unheard = _overlap(decoded.window.after(last).spans, self._voiced)
+        unheard = overlap(decoded.window.after(last).spans, self._voiced)
         return last if unheard >= _LEFT_OUT * SAMPLE_RATE else segmented.covered
 
 
@@ -316,7 +316,7 @@ def _inside(window: Window, voiced: Sequence[Span]) -> Iterator[Span]:
         offset += len(span)
 
 
-def _overlap(some: Sequence[Span], others: Sequence[Span]) -> int:
+def overlap(some: Sequence[Span], others: Sequence[Span]) -> int:
     """Samples that are in both."""
     return sum(samples for _, samples in _shared(some, others))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -20,7 +19,7 @@ from whisper_service.engine.aligner import AlignmentError, AlignmentRequest
 from whisper_service.engine.decoding_rules import NO_TOKEN
 from whisper_service.engine.engine import WhisperEngine
 from whisper_service.metrics import ALIGNMENTS
-from whisper_service.service.parallel import Align
+from whisper_service.service.parallel import Align, overlap
 from whisper_service.service.window_decoder import DecodedWindow
 from whisper_service.telemetry.record import Stage, stage
 from whisper_service.whisper.hallucination import JudgedSegment, first_made_up
@@ -179,7 +178,7 @@ class _Pausing:
         for pause in _pauses(window):
             if said_until < pause < claimed:
                 unheard = window.after(pause).cut(round((claimed - pause) * SAMPLE_RATE))[0]
-                if _overlap(unheard.spans, self.voiced) >= _UNHEARD_SECONDS * SAMPLE_RATE:
+                if overlap(unheard.spans, self.voiced) >= _UNHEARD_SECONDS * SAMPLE_RATE:
                     return min(aligned.covered, pause)
         return aligned.covered
 
@@ -191,17 +190,6 @@ class _Pausing:
         times = window.file_start(first), window.file_end(last)
         start, end = (time * SAMPLE_RATE for time in snap_to_speech(*times, self.voiced))
         return any(start < span.end < end for span in window.spans[:-1])
-
-
-def _overlap(spans: Sequence[Span], voiced: Sequence[Span]) -> int:
-    """Samples of `spans` in which somebody speaks."""
-    samples = 0
-    for span in spans:
-        first = bisect_right(voiced, span.start, key=lambda each: each.end)
-        last = bisect_left(voiced, span.end, key=lambda each: each.start)
-        for other in voiced[first:last]:
-            samples += min(span.end, other.end) - max(span.start, other.start)
-    return samples
 
 
 def _pauses(window: Window) -> list[float]:
