@@ -23,7 +23,7 @@ from whisper_service.whisper.vocabulary import Vocabulary
 _SHORTEST_TAIL = 0.2  # seconds; less than this holds no word
 _UNHEARD_SPEECH = 1.0  # seconds of speech after which a text may not end yet
 _LEFT_OUT = 0.5  # seconds of speech after a window's last time, from which on that is heard again
-_SHORTEST_SPLIT = 3.0  # seconds; half of it is still a few words
+SHORTEST_SPLIT = 3.0  # seconds; half of it is still a few words
 _SHORTEST_TERSE = 10.0  # seconds; half of it is still a sentence
 _LEAST_SPEECH = 1.0  # seconds of speech in a window, from which on a text is expected
 # Text tokens a second of speech, from and to which a doubtful text is believed: less is a part of
@@ -165,7 +165,7 @@ class ParallelTranscription:
                         _before_the_last(_SHORTEST_TAIL, window, self._voiced),
                     ),
                     speaks=speaks,
-                    splittable=speaks and window.seconds >= _SHORTEST_SPLIT,
+                    splittable=speaks and window.seconds >= SHORTEST_SPLIT,
                 )
             on_first, language = None, decoded.decoding.language
             segmented = self._segmented(decoded)

@@ -8,13 +8,18 @@ from __future__ import annotations
 from whisper_service.domain import WINDOW_SAMPLES, Window
 from whisper_service.engine.decoding_rules import NO_TOKEN
 from whisper_service.service.fair_slots import Slots
-from whisper_service.service.parallel import Align, OnPiece, Piece, quietest_middle
+from whisper_service.service.parallel import (
+    SHORTEST_SPLIT,
+    Align,
+    OnPiece,
+    Piece,
+    quietest_middle,
+)
 from whisper_service.service.window_decoder import WindowDecoder
 from whisper_service.whisper.segments import SegmentedWindow, segment_window
 from whisper_service.whisper.vocabulary import Vocabulary
 
 _SHORTEST_REST = 0.1  # seconds; less is no speech
-_SHORTEST_SPLIT = 3.0  # seconds; half of it is still a few words
 # A text that needed this much chance must not lead the next one astray.
 _RESET_TEMPERATURE = 0.5
 
@@ -77,7 +82,7 @@ class SequentialTranscription:
                 decoded = await self._decoder.decode(window, language, previous=history)
             segmented = segment_window(decoded.decoding.tokens, window.seconds, self._vocabulary)
             cut_off = decoded.doubted and not decoded.decoding.finished
-            if cut_off and segmented.covered == window.seconds >= _SHORTEST_SPLIT:
+            if cut_off and segmented.covered == window.seconds >= SHORTEST_SPLIT:
                 window = window.cut(quietest_middle(window))[0]
             else:
                 return decoded, segmented

@@ -207,4 +207,4 @@ class WindowDecoder:
 
 def _seed(window: Window, tries: int) -> int:
     """Of a window's try: the same request gives the same text, another window or try another."""
-    return zlib.crc32(window.samples.tobytes(), tries)
+    return zlib.crc32(window.samples.data, tries)
